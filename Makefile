@@ -1,0 +1,66 @@
+# `make demo` shows a search, `make test` and `make lint` are what continuous integration runs.
+#
+# Everything lives in $(VENV). torch: constraints.txt pins its version, the index decides its build. PyPI's build for Linux on x86-64
+# brings the CUDA libraries (gigabytes); PyTorch's own index has the small CPU build, which is all that the embedded engine needs:
+#   make demo PIP_EXTRA="--extra-index-url https://download.pytorch.org/whl/cpu"
+# Another interpreter: make test PYTHON=python3.12
+PYTHON ?= python3
+VENV ?= .venv
+PIP_EXTRA ?=
+PYTEST_ARGS ?= -n 2 --dist loadgroup
+
+BIN := $(VENV)/bin
+# Debian splits ensurepip off into python3-venv. Where it is missing, the environment has no pip and the system's pip fills it.
+PIP = $$(test -x $(BIN)/pip && echo $(BIN)/pip || echo $(PYTHON) -m pip --python $(BIN)/python)
+INSTALL = $(PIP) install --disable-pip-version-check --constraint constraints.txt $(PIP_EXTRA)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint format bench constraints clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+demo: $(VENV)/.installed ## Install, then run a small search from end to end
+	$(BIN)/poise run examples/quickstart.yaml
+
+test: $(VENV)/.installed-dev ## Run the tests (PYTEST_ARGS="-n 0 -k name" for some)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-dev ## Check style, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: $(VENV)/.installed-dev ## Bring the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.installed-dev ## Run every benchmark
+	@set -e; for file in benchmarks/bench_*.py; do \
+		echo "== $$file"; $(BIN)/python -m benchmarks.$$(basename $$file .py); \
+	done
+
+constraints: ## Pin anew what pyproject.toml admits today (torch stays: raise its line in constraints.txt by hand)
+	$(PYTHON) -m venv --clear $(VENV)-freeze
+	$(VENV)-freeze/bin/pip install $(PIP_EXTRA) "$$(grep '^torch==' constraints.txt)" --editable '.[controller,dev,llm]'
+	{ grep '^#' constraints.txt; $(VENV)-freeze/bin/pip freeze --all --exclude pip --exclude-editable | sed 's/+[a-z0-9.]*$$//'; } > $(VENV)-freeze/pins
+	mv $(VENV)-freeze/pins constraints.txt
+	rm -rf $(VENV)-freeze
+
+clean: ## Remove the environment, builds and caches
+	rm -rf $(VENV) $(VENV)-freeze build dist *.egg-info .benchmarks .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || $(PYTHON) -m venv --clear --without-pip $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) --editable '.[controller,dev,llm]'
+	@touch $@ $(VENV)/.installed

@@ -1,0 +1,1 @@
+"""The candidate contract and the zoo of known algorithms written against it."""

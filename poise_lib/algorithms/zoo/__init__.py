@@ -1,0 +1,1 @@
+"""The zoo: known algorithms as candidate modules, of the very kind that a search writes."""

@@ -1,0 +1,1 @@
+"""The lineage archive: entries, tree, utility, Pareto frontier, confirmation statistics, canonical digest."""

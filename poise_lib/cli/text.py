@@ -1,0 +1,82 @@
+"""Words and numbers for a terminal: untrusted text made harmless, durations, signed gains, widths."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final
+
+_ESCAPES: Final = re.compile(
+    r"\x1b(?:\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|\[[0-?]*[ -/]*[@-~]?|[ -/]*[0-~]?)|\x9b[0-?]*[ -/]*[@-~]?"
+)
+"""Whole control sequences (CSI, OSC, DCS and the short ones), so that their parameters go with them."""
+_HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Unicode categories that move the cursor, reorder text or show nothing."""
+
+
+def clean(text: object, *, lines: bool = False) -> str:
+    """Text that a candidate, a model or a file wrote, without anything that a terminal would obey.
+
+    Args:
+        text: what to show.
+        lines: keep line breaks (and turn tabs into spaces); otherwise the text becomes one line.
+    """
+    plain = _ESCAPES.sub("", str(text)).replace("\t", "    ").replace("\r\n", "\n")
+    if not lines:
+        plain = plain.replace("\n", " ")
+    return "".join(letter for letter in plain if letter == "\n" or unicodedata.category(letter) not in _HIDDEN)
+
+
+def width(text: str) -> int:
+    """Columns that ``text`` takes on a terminal (wide East Asian letters take two, combining marks none)."""
+    return sum(
+        0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+        for letter in text
+    )
+
+
+def fit(text: str, columns: int) -> str:
+    """``text`` cut to ``columns`` with an ellipsis."""
+    if width(text) <= columns:
+        return text
+    kept = ""
+    for letter in text:
+        if width(kept + letter) > columns - 1:
+            break
+        kept += letter
+    return kept.rstrip() + "…" if columns > 0 else ""
+
+
+def pad(text: str, columns: int) -> str:
+    """``text`` filled up with spaces to ``columns``."""
+    return text + " " * max(0, columns - width(text))
+
+
+def number(value: float | None, digits: int = 1) -> str:
+    """A metric, or a dash when there is none."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def signed(value: float | None, digits: int = 1) -> str:
+    """A difference with its sign; an empty text when there is none."""
+    if value is None:
+        return ""
+    rounded = round(value, digits) + 0.0  # -0.0 becomes 0.0
+    return f"{rounded:+.{digits}f}"
+
+
+def duration(seconds: float) -> str:
+    """``45s``, ``3m05s``, ``1h02m`` or ``2d03h``."""
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 seed``, ``8 seeds``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,43 @@
+"""Every name that crosses a process or an object boundary: API group, labels, annotations, conditions, reasons."""
+
+from __future__ import annotations
+
+from typing import Final
+
+GROUP: Final = "poise.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = "poise.dev/v1alpha1"
+
+LABEL_SEARCH: Final = f"{GROUP}/search"
+LABEL_CANDIDATE: Final = f"{GROUP}/candidate"
+LABEL_ROUND: Final = f"{GROUP}/round"
+LABEL_FIDELITY: Final = f"{GROUP}/fidelity"
+
+ANNOTATION_PARENTS: Final = f"{GROUP}/parents"
+"""Comma-separated parent names; with depth and utility enough to draw the tree from a metadata-only list."""
+ANNOTATION_DEPTH: Final = f"{GROUP}/depth"
+ANNOTATION_ROOT: Final = f"{GROUP}/root"
+ANNOTATION_TITLE: Final = f"{GROUP}/title"
+ANNOTATION_DIGEST: Final = f"{GROUP}/source-digest"
+ANNOTATION_UTILITY: Final = f"{GROUP}/utility"
+
+CONDITION_READY: Final = "Ready"
+CONDITION_COMPLETE: Final = "Complete"
+CONDITION_FAILED: Final = "Failed"
+CONDITION_SUSPENDED: Final = "Suspended"
+
+REASON_RUNNING: Final = "Running"
+REASON_SUSPENDED: Final = "Suspended"
+REASON_CANDIDATES_SPENT: Final = "CandidatesSpent"
+REASON_PATIENCE_SPENT: Final = "PatienceSpent"
+REASON_DEADLINE_REACHED: Final = "DeadlineReached"
+REASON_BASELINE_FAILED: Final = "BaselineFailed"
+REASON_NO_PROPOSALS: Final = "NoProposals"
+REASON_TASK_FAILED: Final = "TaskFailed"
+REASON_VERIFICATION_FAILED: Final = "VerificationFailed"
+REASON_EVALUATION_FAILED: Final = "EvaluationFailed"
+REASON_DUPLICATE: Final = "Duplicate"
+
+METRIC_OVERALL: Final = "overall"
+METRIC_RESPONSE_LENGTH: Final = "response_length"
+METRIC_FORMAT_VALID: Final = "format_valid"

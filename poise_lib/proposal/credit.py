@@ -1,0 +1,159 @@
+"""Credit: what the archive says about each kind, its parameters, and the changes that broke things.
+
+Every finished child is an observation ``U(child) - U(parent) = sum of the effects of what changed + noise``.  The
+effects are estimated together by ridge regression, a Gaussian posterior with a prior at zero: several changes made at
+once share what happened, and a change seen once is shrunk towards nothing.  Utilities enter through ``tanh``, so that
+one collapse does not outweigh everything else.  Reflections' advice is added on top, the stronger the closer it was
+earned to the parent.  Children that verification refused or that failed mark the combination of their changes, not
+each part.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from poise_lib.archive.entry import Entry
+from poise_lib.proposal.composition import Difference, difference
+from poise_lib.proposal.known import composition_of
+from poise_lib.resources.candidate import Advice, CandidatePhase
+
+SATURATION = 3.0
+"""Utility points at which a gain saturates: one detectable difference, as in the descendant gain of the selection."""
+PRIOR_PRECISION = 2.0
+"""Ridge: a single observation of a single change is believed to a third."""
+CURIOSITY = 0.5
+"""Weight of an effect's uncertainty wherever promise is judged: kinds that were never seen stay attractive."""
+FOREIGN_ADVICE = 0.3
+"""Weight of advice that was earned outside the parent's lineage."""
+
+Feature = tuple[str, str]
+"""A kind and "" for its presence, or a kind and a parameter for its position in the range."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """An effect in units of :data:`SATURATION` points, and how uncertain it is."""
+
+    mean: float = 0.0
+    deviation: float = 1.0 / math.sqrt(PRIOR_PRECISION)
+    observations: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """Everything that the archive and its reflections say about changes to one parent."""
+
+    effects: Mapping[Feature, Estimate] = field(default_factory=dict)
+    advice: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """(slot, kind or "") to a signed strength: positive asks for it, negative warns of it."""
+    reasons: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """Why the strongest advice of that key was given."""
+    boundaries: tuple[frozenset[str], ...] = ()
+    """Sets of changes that were refused or failed together."""
+
+    def effect(self, kind: str, parameter: str = "") -> Estimate:
+        """The estimated effect of adding a kind, or of raising a parameter through its whole range."""
+        return self.effects.get((kind, parameter), Estimate())
+
+    def leaning(self, slot: str, kind: str) -> float:
+        """Advice for or against a kind: its own, else that of its slot."""
+        return self.advice.get((slot, kind), self.advice.get((slot, ""), 0.0))
+
+    def expected(self, change: Difference) -> float:
+        """Expected effect of a change, in units of :data:`SATURATION` points."""
+        total = sum(self.effect(kind).mean for kind in change.added) - sum(
+            self.effect(kind).mean for kind in change.removed
+        )
+        return total + sum(self.effect(step.kind, step.parameter).mean * step.shift for step in change.retuned)
+
+    def failures(self, change: Difference) -> int:
+        """How many refused or failed children had made all the additions and removals of this change."""
+        touched = _touched(change)
+        return sum(bool(boundary) and boundary <= touched for boundary in self.boundaries)
+
+
+def learn(archive: Sequence[Entry], lineage: frozenset[str]) -> Credit:
+    """The credit of a whole archive, with advice weighed for a parent whose ancestors (and itself) are ``lineage``."""
+    by_name = {entry.name: entry for entry in archive}
+    compositions = {entry.name: composition_of(entry) for entry in archive}
+    rows: list[tuple[dict[Feature, float], float]] = []
+    boundaries = []
+    for entry in archive:
+        parent = by_name.get(entry.parents[0]) if entry.parents else None
+        if parent is None:
+            continue
+        change = difference(compositions[parent.name], compositions[entry.name])
+        if entry.phase is not CandidatePhase.ARCHIVED:
+            boundaries.append(_touched(change))
+        elif entry.utility is not None and parent.utility is not None:
+            gain = math.tanh((entry.utility - parent.utility) / SATURATION)
+            if features := _features(change):
+                rows.append((features, gain))
+    advice, reasons = _advice(archive, lineage)
+    return Credit(_estimates(rows), advice, reasons, tuple(boundaries))
+
+
+def lineage_of(name: str, archive: Sequence[Entry]) -> frozenset[str]:
+    """A candidate and all its ancestors."""
+    by_name = {entry.name: entry for entry in archive}
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        current = waiting.pop()
+        if current not in found and current in by_name:
+            found.add(current)
+            waiting += by_name[current].parents
+    return frozenset(found)
+
+
+def _touched(change: Difference) -> frozenset[str]:
+    return frozenset({*(f"+{kind}" for kind in change.added), *(f"-{kind}" for kind in change.removed)})
+
+
+def _features(change: Difference) -> dict[Feature, float]:
+    features: dict[Feature, float] = dict.fromkeys(((kind, "") for kind in change.added), 1.0)
+    features |= dict.fromkeys(((kind, "") for kind in change.removed), -1.0)
+    features |= {(step.kind, step.parameter): step.shift for step in change.retuned}
+    return features
+
+
+def _estimates(rows: Sequence[tuple[dict[Feature, float], float]]) -> dict[Feature, Estimate]:
+    """Posterior mean and deviation of every feature that was ever changed."""
+    features = sorted({feature for changes, _ in rows for feature in changes})
+    if not features:
+        return {}
+    column = {feature: i for i, feature in enumerate(features)}
+    design = np.zeros((len(rows), len(features)))
+    for i, (changes, _) in enumerate(rows):
+        for feature, amount in changes.items():
+            design[i, column[feature]] = amount
+    gains = np.array([gain for _, gain in rows])
+    precision = design.T @ design + PRIOR_PRECISION * np.eye(len(features))
+    covariance = np.linalg.inv(precision)
+    mean = covariance @ design.T @ gains
+    return {
+        feature: Estimate(float(mean[i]), float(math.sqrt(covariance[i, i])), int(np.count_nonzero(design[:, i])))
+        for feature, i in column.items()
+    }
+
+
+def _advice(
+    archive: Sequence[Entry], lineage: frozenset[str]
+) -> tuple[dict[tuple[str, str], float], dict[tuple[str, str], str]]:
+    """Signed strengths by (slot, kind), each within [-1, 1], and the reason of the strongest contribution."""
+    total: dict[tuple[str, str], float] = {}
+    loudest: dict[tuple[str, str], tuple[float, Advice]] = {}
+    for entry in archive:
+        weight = 1.0 if entry.name in lineage else FOREIGN_ADVICE
+        for item in entry.reflection.advice if entry.reflection else ():
+            key = (item.slot, item.kind)
+            signed = weight * item.strength * (1.0 if item.action == "Try" else -1.0)
+            total[key] = total.get(key, 0.0) + signed
+            if abs(signed) > loudest.get(key, (0.0, item))[0]:
+                loudest[key] = (abs(signed), item)
+    strengths = {key: math.tanh(value) for key, value in total.items()}
+    return strengths, {key: item.reason for key, (_, item) in loudest.items() if item.reason}

@@ -1,0 +1,436 @@
+"""Search: a closed loop of proposing, training and reflecting on policy-optimisation algorithms.
+
+The paper leaves the weights of the acquisition, K, gamma, beta, the UCB constant, the kernel and the node features
+open; here each is a field whose default is justified in its description.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import ConfigDict, Field, JsonValue, field_validator, model_validator
+
+from poise_lib.names import API_VERSION
+from poise_lib.resources.base import (
+    Duration,
+    Finite,
+    Fraction,
+    MetricName,
+    Model,
+    ObjectMeta,
+    ShortText,
+    Source,
+    Text,
+    cel,
+)
+from poise_lib.resources.evaluation import Engine, NanoSettings
+from poise_lib.resources.search_status import (
+    Best,
+    ConfirmedCandidate,
+    Counts,
+    ParentChoice,
+    SearchPhase,
+    SearchStatus,
+    Selection,
+    Verdict,
+)
+from poise_lib.resources.suites import SUITES
+
+__all__ = [
+    "FIXED_FIELDS",
+    "WEIGHT_TOLERANCE",
+    "AcquisitionWeights",
+    "Baseline",
+    "Best",
+    "Budget",
+    "Checkpoints",
+    "Confirmation",
+    "ConfirmedCandidate",
+    "Constraint",
+    "Counts",
+    "DescendantGain",
+    "Direction",
+    "EvaluationSettings",
+    "Fidelities",
+    "GaussianProcess",
+    "Kernel",
+    "Metric",
+    "Mode",
+    "Objective",
+    "ParentChoice",
+    "Proposer",
+    "ProposerType",
+    "References",
+    "Retention",
+    "Search",
+    "SearchPhase",
+    "SearchSpec",
+    "SearchStatus",
+    "Selection",
+    "Strategy",
+    "Verdict",
+    "VerificationSettings",
+]
+
+WEIGHT_TOLERANCE = 1e-3
+
+
+class Direction(StrEnum):
+    """Whether more or less of a metric is wanted."""
+
+    MAXIMIZE = "Maximize"
+    MINIMIZE = "Minimize"
+
+
+class Metric(Model):
+    """One metric of the objective."""
+
+    name: MetricName = Field(description="Metric of the suite, or overall, response_length, format_valid.")
+    weight: Fraction = Field(1.0, description="Share of the utility; all weights sum to 1.")
+    direction: Direction = Field(Direction.MAXIMIZE, description="Whether more or less of it is wanted.")
+
+
+class Constraint(Model):
+    """A bound that a candidate must keep to become the best; a violation does not exclude it as a parent."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            "(has(self.minimum) || has(self.maximum)) "
+            "&& (!has(self.minimum) || !has(self.maximum) || self.minimum <= self.maximum)",
+            "give minimum, maximum or both, and no minimum above the maximum",
+        )
+    )
+
+    metric: MetricName = Field(description="Metric that is bounded.")
+    minimum: Finite | None = Field(None, description="Smallest value allowed.")
+    maximum: Finite | None = Field(None, description="Largest value allowed.")
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Constraint:
+        if self.minimum is None and self.maximum is None:
+            raise ValueError(f"constraint on {self.metric!r}: give minimum, maximum or both")
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError(f"constraint on {self.metric!r}: minimum {self.minimum} is above maximum {self.maximum}")
+        return self
+
+
+_METRICS_SCHEMA: dict[str, JsonValue] = {
+    **cel(
+        f"size(self) == 0 || (self.map(m, m.weight).sum() <= 1.0 + {WEIGHT_TOLERANCE} "
+        f"&& self.map(m, m.weight).sum() >= 1.0 - {WEIGHT_TOLERANCE})",
+        "weights must sum to 1",
+    ),
+    "x-kubernetes-list-type": "map",
+    "x-kubernetes-list-map-keys": ["name"],
+}
+
+
+class Objective(Model):
+    """The scalar utility U(y) and the constraints on it."""
+
+    metrics: tuple[Metric, ...] = Field(
+        (),
+        max_length=16,
+        description="Weighted metrics; empty means the suite's own benchmarks at the suite's weights.",
+        json_schema_extra=_METRICS_SCHEMA,
+    )
+    constraints: tuple[Constraint, ...] = Field((), max_length=8, description="Bounds on metrics.")
+
+    @field_validator("metrics")
+    @classmethod
+    def _weights_sum_to_one(cls, metrics: tuple[Metric, ...]) -> tuple[Metric, ...]:
+        total = sum(metric.weight for metric in metrics)
+        if metrics and not math.isclose(total, 1.0, abs_tol=WEIGHT_TOLERANCE):
+            raise ValueError(f"weights sum to {total:.4g}, but must sum to 1")
+        names = [metric.name for metric in metrics]
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"metric {repeated[0]!r} is named twice; name it once with its whole weight")
+        return metrics
+
+
+class Baseline(Model):
+    """Where the search starts and what it must beat; by default GRPO."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            "has(self.algorithm) != has(self.source)", "give exactly one of baseline.algorithm and baseline.source"
+        )
+    )
+
+    algorithm: ShortText | None = Field(None, description="Name of a zoo algorithm (see: poise algorithms).")
+    source: Source | None = Field(None, description="A candidate module of the user's.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Baseline:
+        if (self.algorithm is None) == (self.source is None):
+            raise ValueError("give exactly one of baseline.algorithm and baseline.source")
+        return self
+
+
+class Mode(StrEnum):
+    """How the search advances."""
+
+    ROUNDS = "Rounds"
+    """A round of parents, all their children, then the next: reproducible."""
+    CONTINUOUS = "Continuous"
+    """A new child as soon as there is room: no idle worker, but the archive depends on timing."""
+
+
+class AcquisitionWeights(Model):
+    """Weights of s(d) = w_pareto*U_pareto + w_perf*U_perf + w_div*U_div + w_bayes*alpha_GP; they sum to 1.
+
+    The paper gives none.  Performance leads slightly because utilities are what the budget is judged by; the
+    surrogate's share stays below the measured terms because it is trained on few nodes; diversity keeps late bloomers
+    alive: in 11 of the paper's 21 rounds the best descendant came from a parent that was not the best of its round.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            f"self.pareto + self.performance + self.diversity + self.bayes <= 1.0 + {WEIGHT_TOLERANCE} "
+            f"&& self.pareto + self.performance + self.diversity + self.bayes >= 1.0 - {WEIGHT_TOLERANCE}",
+            "pareto + performance + diversity + bayes must be 1",
+        )
+    )
+
+    pareto: Fraction = Field(0.25, description="Weight of U_pareto, the Pareto-frontier strength.")
+    performance: Fraction = Field(0.3, description="Weight of U_perf, the normalised utility.")
+    diversity: Fraction = Field(0.2, description="Weight of U_div, the distance to other nodes and unused parents.")
+    bayes: Fraction = Field(0.25, description="Weight of alpha_GP, the GP-UCB on descendant gain.")
+
+    @model_validator(mode="after")
+    def _sum_to_one(self) -> AcquisitionWeights:
+        total = self.pareto + self.performance + self.diversity + self.bayes
+        if not math.isclose(total, 1.0, abs_tol=WEIGHT_TOLERANCE):
+            raise ValueError(
+                f"acquisition weights sum to {total:.4g}, but pareto + performance + diversity + bayes must be 1"
+            )
+        return self
+
+
+class DescendantGain(Model):
+    """The GP's target y_d = E over top-K descendants of gamma^depth(c, d) * tanh((U(c) - U(d)) / beta)."""
+
+    top_k: int = Field(
+        3, ge=1, le=64, description="K: one lucky descendant should not decide alone; a round has three."
+    )
+    gamma: Fraction = Field(0.8, description="Discount a generation: a gain three generations on counts half.")
+    beta: Finite = Field(
+        3.0,
+        gt=0.0,
+        description="Utility points at which a gain saturates: about one detectable difference of the suite.",
+    )
+
+
+class Kernel(StrEnum):
+    """Covariance of the Gaussian process."""
+
+    MATERN52 = "Matern52"
+    MATERN32 = "Matern32"
+    RBF = "RBF"
+
+
+class GaussianProcess(Model):
+    """The surrogate alpha_GP(d) = mean(d) + kappa * deviation(d) over node features."""
+
+    kernel: Kernel = Field(Kernel.MATERN52, description="Matern 5/2: smooth, but less so than RBF, as is usual.")
+    length_scale: Finite = Field(1.0, gt=0.0, description="Initial length scale in standardised features.")
+    noise: Finite = Field(0.05, gt=0.0, description="Initial noise variance of standardised gains; fitted.")
+    kappa: Finite = Field(1.0, ge=0.0, description="UCB constant: one deviation of optimism.")
+    max_nodes: int = Field(256, ge=8, le=2000, description="Training nodes at most; the newest and best are kept.")
+
+
+class References(Model):
+    """How many references of each tier a proposer sees."""
+
+    pareto: int = Field(2, ge=0, le=8, description="From the Pareto frontier.")
+    complementary: int = Field(2, ge=0, le=8, description="Structurally most different from the parent.")
+    exploratory: int = Field(2, ge=0, le=8, description="Sampled outside the direct lineage.")
+
+
+class Strategy(Model):
+    """How parents are chosen and how many children they get."""
+
+    mode: Mode = Field(Mode.ROUNDS, description="How the search advances.")
+    parents_per_round: int = Field(3, ge=1, le=32, description="Parents kept in parallel; the paper keeps three.")
+    proposals_per_parent: int = Field(6, ge=1, le=64, description="Proposals a parent, of which screening keeps one.")
+    acquisition: AcquisitionWeights = Field(default_factory=AcquisitionWeights, description="Weights of s(d).")
+    descendant_gain: DescendantGain = Field(default_factory=DescendantGain, description="Target of the surrogate.")
+    gaussian_process: GaussianProcess = Field(default_factory=GaussianProcess, description="The surrogate.")
+    references: References = Field(default_factory=References, description="Context tiers.")
+
+
+class ProposerType(StrEnum):
+    """Who proposes."""
+
+    LIBRARY = "Library"
+    """Composes mechanisms by a typed grammar; needs no model."""
+
+
+class Proposer(Model):
+    """Who proposes and implements."""
+
+    type: ProposerType = Field(ProposerType.LIBRARY, description="Library composes mechanisms by a typed grammar.")
+
+
+class VerificationSettings(Model):
+    """What a candidate must pass before it is trained."""
+
+    max_revisions: int = Field(3, ge=1, le=10, description="Implementations at most: the first and its repairs.")
+    training_probe: bool = Field(True, description="Whether a short training run belongs to verification.")
+
+
+class Fidelities(Model):
+    """Training protocols by name."""
+
+    probe: NanoSettings = Field(
+        default_factory=lambda: NanoSettings(steps=4, prompts_per_step=16), description="The short run."
+    )
+    full: NanoSettings = Field(default_factory=NanoSettings, description="The standard protocol.")
+
+
+class Confirmation(Model):
+    """The best candidates and the baseline, trained again on unseen seeds and scored on unseen problems."""
+
+    top: int = Field(3, ge=0, le=16, description="How many of the best are confirmed; 0 skips it.")
+    seeds: int = Field(8, ge=2, le=64, description="Seeds each.")
+    confidence: float = Field(0.95, gt=0.5, lt=1.0, description="Joint level of the intervals (Bonferroni over top).")
+
+
+class EvaluationSettings(Model):
+    """The standard protocol: the same for all candidates."""
+
+    engine: Engine = Field(Engine.NANO, description="Which program trains and scores.")
+    suite: ShortText = Field("chains-v1", description="Benchmark suite.", json_schema_extra={"enum": [*sorted(SUITES)]})
+    seeds: int = Field(1, ge=1, le=16, description="Training runs a candidate; all candidates share the same seeds.")
+    probe: bool = Field(False, description="Whether a probe run must finish without collapse before the full one.")
+    fidelities: Fidelities = Field(default_factory=Fidelities, description="Training protocols.")
+    confirmation: Confirmation = Field(default_factory=Confirmation, description="Check of the winner.")
+
+    @field_validator("suite")
+    @classmethod
+    def _known_suite(cls, suite: str) -> str:
+        if suite not in SUITES:
+            raise ValueError(f"unknown suite {suite!r}; known: {', '.join(sorted(SUITES))}")
+        return suite
+
+
+class Budget(Model):
+    """What the search may spend; it ends when the first of these is reached."""
+
+    candidates: int = Field(ge=1, le=10_000, description="Candidates in all, the baseline included.")
+    concurrent: int = Field(2, ge=1, le=1000, description="Tasks running at the same time.")
+    deadline: Duration | None = Field(
+        None, description="Wall-clock limit since the start, like 45m; confirmation may follow."
+    )
+    patience: int | None = Field(None, ge=1, description="Rounds without a new best after which the search ends.")
+    attempts: int = Field(3, ge=1, le=10, description="Tries of a task before its candidate fails.")
+
+
+class Checkpoints(StrEnum):
+    """Which trained weights stay in the artifact store."""
+
+    NONE = "None"
+    BEST = "Best"
+    ALL = "All"
+
+
+class Retention(Model):
+    """What is kept once it is no longer needed."""
+
+    checkpoints: Checkpoints = Field(Checkpoints.BEST, description="Trained weights to keep after scoring.")
+
+
+FIXED_FIELDS = (
+    "baseline",
+    "seed",
+    "strategy.mode",
+    "evaluation.engine",
+    "evaluation.suite",
+    "evaluation.seeds",
+    "evaluation.fidelities",
+    "objective",
+)
+"""Fields of a spec that must not change once a search exists: its candidates would no longer be comparable."""
+
+
+def _fixed_rules() -> list[JsonValue]:
+    """:data:`FIXED_FIELDS` for the API server."""
+    return [
+        {
+            "rule": f"self.{field} == oldSelf.{field}",
+            "message": f"spec.{field} cannot change once the search exists, because its candidates would no longer be "
+            "comparable; start a new Search",
+        }
+        for field in FIXED_FIELDS
+    ]
+
+
+def _metric_rules() -> list[JsonValue]:
+    """Every metric of the objective exists in the suite, for the API server."""
+    rules: list[JsonValue] = []
+    for suite in SUITES.values():
+        known = sorted(suite.metric_names())
+        names = "[" + ", ".join(f"'{name}'" for name in known) + "]"
+        rules.append(
+            {
+                "rule": f"self.evaluation.suite != '{suite.name}' || "
+                f"(self.objective.metrics.all(m, m.name in {names}) "
+                f"&& self.objective.constraints.all(c, c.metric in {names}))",
+                "message": f"suite {suite.name} has only the metrics {', '.join(known)}",
+            }
+        )
+    return rules
+
+
+class SearchSpec(Model):
+    """What to search for, from where, and at what cost."""
+
+    model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": [*_metric_rules(), *_fixed_rules()]})
+
+    directive: Text = Field("", description="Natural-language steer, kept with the search and shown in its report.")
+    objective: Objective = Field(default_factory=Objective, description="What a good algorithm is.")
+    baseline: Baseline = Field(
+        default_factory=lambda: Baseline(algorithm="grpo"), description="Where the search starts."
+    )
+    strategy: Strategy = Field(default_factory=Strategy, description="How parents are chosen.")
+    proposer: Proposer = Field(default_factory=Proposer, description="Who proposes.")
+    verification: VerificationSettings = Field(
+        default_factory=VerificationSettings, description="Gate before training."
+    )
+    evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings, description="Training and scoring.")
+    budget: Budget = Field(description="What the search may spend.")
+    retention: Retention = Field(default_factory=Retention, description="What is kept.")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of everything random; same seed, same archive.")
+    suspend: bool = Field(False, description="Start nothing new while true.")
+
+    @model_validator(mode="after")
+    def _metrics_exist(self) -> SearchSpec:
+        known = SUITES[self.evaluation.suite].metric_names()
+        wanted = [("objective.metrics", metric.name) for metric in self.objective.metrics]
+        wanted += [("objective.constraints", constraint.metric) for constraint in self.objective.constraints]
+        for where, name in wanted:
+            if name not in known:
+                has = ", ".join(sorted(known))
+                raise ValueError(f"{where}: suite {self.evaluation.suite!r} has no metric {name!r}; it has {has}")
+        return self
+
+
+class Search(Model):
+    """A closed loop that discovers policy-optimisation algorithms."""
+
+    api_version: Literal["poise.dev/v1alpha1"] = Field(API_VERSION, description="API version.")
+    kind: Literal["Search"] = Field("Search", description="Kind.")
+    metadata: ObjectMeta = Field(description="Object metadata.")
+    spec: SearchSpec = Field(description="What to search for.")
+    status: SearchStatus = Field(default_factory=SearchStatus, description="What has been done so far.")
+
+    @field_validator("metadata")
+    @classmethod
+    def _short_name(cls, metadata: ObjectMeta) -> ObjectMeta:
+        if len(metadata.name) > 30:
+            raise ValueError(
+                f"name has {len(metadata.name)} characters; at most 30, so that names built from it fit a label"
+            )
+        return metadata

@@ -1,0 +1,18 @@
+"""Run a trusted entry point, which in turn runs untrusted code, in a child process that the kernel fences in.
+
+- :mod:`~poise_lib.sandbox.model`: :class:`Limits` in, :class:`SandboxResult` out.
+- :mod:`~poise_lib.sandbox.runner`: the parent's side: start, stream lines, watch clock and disk, kill, explain.
+- :mod:`~poise_lib.sandbox.launcher`: the child's side: a supervisor, and the worker that locks itself down and runs.
+- :mod:`~poise_lib.sandbox.visible`: which paths a child may read at all.
+- One module for each layer: :mod:`~poise_lib.sandbox.namespaces`, :mod:`~poise_lib.sandbox.landlock`,
+  :mod:`~poise_lib.sandbox.syscalls` (seccomp), :mod:`~poise_lib.sandbox.privileges`, :mod:`~poise_lib.sandbox.rlimits`.
+- :mod:`~poise_lib.sandbox.outputs`: read what a child left behind, which is hostile until proven otherwise.
+
+Every layer is used where the kernel has it and left out where not; a result says which ones were in force.
+"""
+
+from poise_lib.sandbox.model import Limits, SandboxResult
+from poise_lib.sandbox.outputs import read_output, remove_workdir
+from poise_lib.sandbox.runner import run
+
+__all__ = ["Limits", "SandboxResult", "read_output", "remove_workdir", "run"]

@@ -1,0 +1,290 @@
+"""One step of a Candidate: implement, verify (and repair), evaluate, reflect, archive.
+
+Pending -> Implementing -> Verifying -> Evaluating -> Reflecting -> Archived
+                ^______________|   |         |
+                     repairs       v         v
+                                Rejected   Failed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from poise_lib.archive.convert import entry_from_candidate
+from poise_lib.archive.entry import Entry
+from poise_lib.archive.utility import utility
+from poise_lib.artifacts.digest import digest_of
+from poise_lib.names import (
+    ANNOTATION_DEPTH,
+    ANNOTATION_DIGEST,
+    ANNOTATION_UTILITY,
+    API_VERSION,
+    LABEL_CANDIDATE,
+    LABEL_FIDELITY,
+    LABEL_SEARCH,
+    METRIC_FORMAT_VALID,
+    REASON_DUPLICATE,
+    REASON_EVALUATION_FAILED,
+    REASON_VERIFICATION_FAILED,
+)
+from poise_lib.resources import Candidate, Evaluation
+from poise_lib.resources.base import ObjectMeta
+from poise_lib.resources.candidate import FINAL_CANDIDATE_PHASES, CandidatePhase, Implementation
+from poise_lib.resources.evaluation import EvaluationPhase, EvaluationSpec, Fidelity
+from poise_lib.resources.suites import SUITES
+from poise_lib.search.actions import Action, Create, StartTask, Update
+from poise_lib.search.naming import candidate_name, evaluation_name, search_seeds
+from poise_lib.search.observed import Observed
+from poise_lib.search.steps import Done, GivenUp, Waiting, step
+from poise_lib.tasks.documents import (
+    ImplementInput,
+    ImplementOutput,
+    ReflectInput,
+    ReflectOutput,
+    VerifyInput,
+    VerifyOutput,
+)
+from poise_lib.tasks.protocol import TaskKind
+
+COLLAPSE = 0.5
+"""A probe run that keeps less than this share of the baseline's utility or format validity has collapsed."""
+
+
+def plan_candidate(candidate: Candidate, observed: Observed) -> list[Action]:
+    """Actions for one candidate; none when it is final."""
+    status = candidate.status
+    if status.phase in FINAL_CANDIDATE_PHASES:
+        return []
+    if status.implementation is None:
+        return _implement(candidate, 1, observed)
+    checked = status.verification
+    if checked is None or checked.revision < status.implementation.revision:
+        return _verify(candidate, status.implementation, observed)
+    if not checked.passed:
+        return _implement(candidate, status.implementation.revision + 1, observed)
+    if status.phase is CandidatePhase.REFLECTING:
+        return _reflect(candidate, observed)
+    return _evaluate(candidate, observed)
+
+
+def _update(candidate: Candidate, **changes: object) -> list[Action]:
+    status = candidate.status.model_copy(update={"observed_generation": candidate.metadata.generation, **changes})
+    annotations = dict(candidate.metadata.annotations)
+    if status.implementation is not None:
+        annotations[ANNOTATION_DIGEST] = status.implementation.digest
+    if status.utility is not None:
+        annotations[ANNOTATION_UTILITY] = f"{status.utility:.4f}"
+    metadata = candidate.metadata.model_copy(update={"annotations": annotations})
+    changed = candidate.model_copy(update={"status": status, "metadata": metadata})
+    return [] if changed == candidate else [Update(changed)]
+
+
+def _end(candidate: Candidate, phase: CandidatePhase, reason: str, message: str) -> list[Action]:
+    return _update(candidate, phase=phase, reason=reason, message=message[:2000])
+
+
+def _implement(candidate: Candidate, revision: int, observed: Observed) -> list[Action]:
+    status, spec = candidate.status, candidate.spec
+    findings = status.verification.findings if status.verification is not None else ()
+    if revision > 1:
+        failed = [finding for finding in findings if finding.status == "failed"]
+        refusal = "; ".join(f"{finding.name}: {finding.evidence}" for finding in failed)
+        by_hand = spec.source is not None or spec.algorithm is not None
+        if by_hand or revision > observed.search.spec.verification.max_revisions:
+            return _end(candidate, CandidatePhase.REJECTED, REASON_VERIFICATION_FAILED, refusal)
+    document = ImplementInput(
+        proposal=spec.proposal,
+        algorithm=spec.algorithm,
+        source=spec.source,
+        revision=revision,
+        findings=findings if revision > 1 else (),
+    )
+    match step(observed, TaskKind.IMPLEMENT, f"{candidate.metadata.name}-implement-{revision}", document):
+        case Done(output):
+            result = ImplementOutput.model_validate(output)
+            if result.source is None:
+                return _end(candidate, CandidatePhase.REJECTED, REASON_VERIFICATION_FAILED, result.message)
+            code = Implementation(source=result.source, digest=digest_of(result.source.encode()), revision=revision)
+            return _update(candidate, phase=CandidatePhase.VERIFYING, implementation=code)
+        case GivenUp(fault):
+            return _end(candidate, CandidatePhase.FAILED, fault.reason, fault.message)
+        case Waiting(start):
+            actions = _update(candidate, phase=CandidatePhase.IMPLEMENTING)
+            return [*actions, StartTask(start)] if start is not None else actions
+
+
+def _verify(candidate: Candidate, code: Implementation, observed: Observed) -> list[Action]:
+    document = VerifyInput(
+        source=code.source,
+        revision=code.revision,
+        parent_digests=_behaviour_digests(candidate.spec.parents, observed),
+        training_probe=observed.search.spec.verification.training_probe,
+    )
+    match step(observed, TaskKind.VERIFY, f"{candidate.metadata.name}-verify-{code.revision}", document):
+        case Done(output):
+            verification = VerifyOutput.model_validate(output).verification
+            twin = _twin(candidate, verification.behaviour_digest, observed) if verification.passed else None
+            if twin is not None:
+                message = f"behaves exactly like {twin} on the probe batches"
+                return _update(
+                    candidate,
+                    phase=CandidatePhase.REJECTED,
+                    reason=REASON_DUPLICATE,
+                    message=message,
+                    verification=verification,
+                )
+            phase = CandidatePhase.EVALUATING if verification.passed else CandidatePhase.IMPLEMENTING
+            return _update(candidate, phase=phase, verification=verification)
+        case GivenUp(fault):
+            return _end(candidate, CandidatePhase.FAILED, fault.reason, fault.message)
+        case Waiting(start):
+            return [StartTask(start)] if start is not None else []
+
+
+def _behaviour_digests(names: Sequence[str], observed: Observed) -> dict[str, str]:
+    digests = {}
+    for name in names:
+        parent = observed.candidates.get(name)
+        if (
+            parent is not None
+            and parent.status.verification is not None
+            and parent.status.verification.behaviour_digest
+        ):
+            digests[name] = parent.status.verification.behaviour_digest
+    return digests
+
+
+def _twin(candidate: Candidate, digest: str | None, observed: Observed) -> str | None:
+    """A candidate of an earlier round with the same behaviour; its own round is left out, to stay reproducible."""
+    if digest is None:
+        return None
+    for other in observed.ordered_candidates:
+        earlier = other.spec.round < candidate.spec.round
+        if earlier and other.status.verification is not None and other.status.verification.behaviour_digest == digest:
+            return other.metadata.name
+    return None
+
+
+def new_evaluation(candidate: Candidate, fidelity: Fidelity, seed: int, observed: Observed) -> Evaluation:
+    """The evaluation of a candidate at a fidelity and seed, by the search's protocol."""
+    settings = observed.search.spec.evaluation
+    nano = settings.fidelities.probe if fidelity is Fidelity.PROBE else settings.fidelities.full
+    return Evaluation(
+        metadata=ObjectMeta(
+            name=evaluation_name(candidate.metadata.name, fidelity, seed),
+            namespace=candidate.metadata.namespace,
+            labels={
+                LABEL_SEARCH: candidate.spec.search,
+                LABEL_CANDIDATE: candidate.metadata.name,
+                LABEL_FIDELITY: fidelity.value,
+            },
+            owner_references=owner(candidate.kind, candidate.metadata),
+        ),
+        spec=EvaluationSpec(
+            search=candidate.spec.search,
+            candidate=candidate.metadata.name,
+            fidelity=fidelity,
+            seed=seed,
+            engine=settings.engine,
+            suite=settings.suite,
+            nano=nano,
+        ),
+    )
+
+
+def owner(kind: str, metadata: ObjectMeta) -> tuple[dict[str, object], ...]:
+    """Owner references to an object; none while it has no uid (outside a cluster)."""
+    if metadata.uid is None:
+        return ()
+    return ({"apiVersion": API_VERSION, "kind": kind, "name": metadata.name, "uid": metadata.uid, "controller": True},)
+
+
+def ensure_evaluations(
+    candidate: Candidate, fidelity: Fidelity, seeds: Sequence[int], observed: Observed
+) -> tuple[list[Action], list[Evaluation] | None]:
+    """Create what is missing; the evaluations when all of them are final, else None."""
+    wanted = [evaluation_name(candidate.metadata.name, fidelity, seed) for seed in seeds]
+    missing: list[Action] = [
+        Create(new_evaluation(candidate, fidelity, seed, observed))
+        for name, seed in zip(wanted, seeds, strict=True)
+        if name not in observed.evaluations
+    ]
+    found = [observed.evaluations[name] for name in wanted if name in observed.evaluations]
+    final = {EvaluationPhase.COMPLETE, EvaluationPhase.FAILED}
+    ended = not missing and all(evaluation.status.phase in final for evaluation in found)
+    return missing, found if ended else None
+
+
+def _evaluate(candidate: Candidate, observed: Observed) -> list[Action]:
+    spec = observed.search.spec
+    seeds = search_seeds(spec.seed, spec.evaluation.seeds)
+    if spec.evaluation.probe:
+        actions, probes = ensure_evaluations(candidate, Fidelity.PROBE, seeds[:1], observed)
+        if probes is None:
+            return actions
+        if problem := _collapse(candidate, probes[0], observed):
+            return _end(candidate, CandidatePhase.FAILED, REASON_EVALUATION_FAILED, problem)
+    actions, runs = ensure_evaluations(candidate, Fidelity.FULL, seeds, observed)
+    if runs is None:
+        return actions
+    for run in runs:
+        if run.status.phase is EvaluationPhase.FAILED:
+            message = f"{run.metadata.name}: {run.status.message}"
+            return _end(candidate, CandidatePhase.FAILED, run.status.reason or REASON_EVALUATION_FAILED, message)
+    metrics = mean_of([run.status.metrics for run in runs])
+    value = utility(metrics, spec.objective, SUITES[spec.evaluation.suite])
+    if value is None:
+        message = "a metric of the objective is missing or not finite"
+        return _end(candidate, CandidatePhase.FAILED, REASON_EVALUATION_FAILED, message)
+    return _update(
+        candidate,
+        phase=CandidatePhase.REFLECTING,
+        metrics=metrics,
+        utility=round(value, 6),
+        trajectory=mean_of([run.status.summary for run in runs]),
+    )
+
+
+def mean_of(documents: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Key-wise mean over the documents that have the key, rounded to 6 decimals: the same in YAML and JSON."""
+    keys = sorted({key for document in documents for key in document})
+    return {key: round(fmean(document[key] for document in documents if key in document), 6) for key in keys}
+
+
+def _collapse(candidate: Candidate, probe: Evaluation, observed: Observed) -> str | None:
+    if probe.status.phase is EvaluationPhase.FAILED:
+        return f"{probe.metadata.name}: {probe.status.message}"
+    spec = observed.search.spec
+    root = candidate_name(observed.search.metadata.name, 0, 0)
+    yardstick = observed.evaluations.get(evaluation_name(root, Fidelity.PROBE, probe.spec.seed))
+    if yardstick is None or candidate.metadata.name == root or yardstick.status.phase is not EvaluationPhase.COMPLETE:
+        return None
+    suite = SUITES[spec.evaluation.suite]
+    pairs = {
+        "utility": (utility(run.status.metrics, spec.objective, suite) for run in (probe, yardstick)),
+        METRIC_FORMAT_VALID: (run.status.metrics.get(METRIC_FORMAT_VALID) for run in (probe, yardstick)),
+    }
+    for metric, (value, reference) in pairs.items():
+        if value is not None and reference is not None and reference > 0 and value < COLLAPSE * reference:
+            return f"collapsed in the probe run: {metric} {value:.2f} against the baseline's {reference:.2f}"
+    return None
+
+
+def _reflect(candidate: Candidate, observed: Observed) -> list[Action]:
+    by_name = {entry.name: entry for entry in observed.entries}
+    depth = int(candidate.metadata.annotations.get(ANNOTATION_DEPTH, "0"))
+    finished = candidate.status.model_copy(update={"phase": CandidatePhase.ARCHIVED})
+    child = entry_from_candidate(candidate.model_copy(update={"status": finished}), depth)
+    parent: Entry | None = next((by_name[name] for name in candidate.spec.parents if name in by_name), None)
+    baseline = by_name.get(candidate_name(observed.search.metadata.name, 0, 0))
+    document = ReflectInput(child=child, parent=parent, baseline=baseline)
+    match step(observed, TaskKind.REFLECT, f"{candidate.metadata.name}-reflect", document):
+        case Done(output):
+            reflection = ReflectOutput.model_validate(output).reflection
+            return _update(candidate, phase=CandidatePhase.ARCHIVED, reflection=reflection)
+        case GivenUp(fault):
+            message = f"archived without a reflection: {fault.message}"
+            return _update(candidate, phase=CandidatePhase.ARCHIVED, message=message[:2000])
+        case Waiting(start):
+            return [StartTask(start)] if start is not None else []

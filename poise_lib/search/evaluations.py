@@ -1,0 +1,103 @@
+"""One step of an Evaluation: train, then score.
+
+``train`` runs candidate code and leaves weights; ``score`` is another task that never sees the code.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeVar
+
+from poise_lib.names import REASON_EVALUATION_FAILED
+from poise_lib.resources import Candidate, Evaluation
+from poise_lib.resources.evaluation import FINAL_EVALUATION_PHASES, EvaluationPhase, EvaluationStatus, Fidelity
+from poise_lib.search.actions import Action, StartTask, Update
+from poise_lib.search.observed import Observed
+from poise_lib.search.steps import Done, GivenUp, Waiting, step
+from poise_lib.tasks.documents import ScoreInput, ScoreOutput, TrainInput, TrainOutput
+from poise_lib.tasks.protocol import TaskFault, TaskKind
+
+SPLIT: dict[Fidelity, Literal["search", "confirm"]] = {
+    Fidelity.PROBE: "search",
+    Fidelity.FULL: "search",
+    Fidelity.CONFIRM: "confirm",
+}
+"""Confirmation is scored on problems that the search has never used."""
+
+_POINTS = 24
+
+Point = TypeVar("Point")
+
+
+def thin(points: tuple[Point, ...], most: int = _POINTS) -> tuple[Point, ...]:
+    """At most ``most`` of ``points``, evenly spaced, the first and the last among them."""
+    if len(points) <= most:
+        return points
+    return tuple(points[round(index * (len(points) - 1) / (most - 1))] for index in range(most))
+
+
+def plan_evaluation(evaluation: Evaluation, candidate: Candidate | None, observed: Observed) -> list[Action]:
+    """Actions for one evaluation; none when it is final or its candidate has no code (any more)."""
+    if (
+        evaluation.status.phase in FINAL_EVALUATION_PHASES
+        or candidate is None
+        or candidate.status.implementation is None
+    ):
+        return []
+    if evaluation.status.policy is None:
+        return _train(evaluation, candidate.status.implementation.source, observed)
+    return _score(evaluation, evaluation.status.policy, observed)
+
+
+def _update(evaluation: Evaluation, **changes: object) -> list[Action]:
+    status = evaluation.status.model_copy(update=changes)
+    if status == evaluation.status:
+        return []
+    return [Update(evaluation.model_copy(update={"status": EvaluationStatus.model_validate(status.to_document())}))]
+
+
+def _fail(evaluation: Evaluation, fault: TaskFault) -> list[Action]:
+    reason = fault.reason or REASON_EVALUATION_FAILED
+    return _update(evaluation, phase=EvaluationPhase.FAILED, reason=reason, message=fault.message)
+
+
+def _train(evaluation: Evaluation, source: str, observed: Observed) -> list[Action]:
+    spec = evaluation.spec
+    document = TrainInput(source=source, engine=spec.engine, suite=spec.suite, nano=spec.nano, seed=spec.seed)
+    match step(observed, TaskKind.TRAIN, f"{evaluation.metadata.name}-train", document):
+        case Done(output):
+            result = TrainOutput.model_validate(output)
+            return _update(
+                evaluation,
+                phase=EvaluationPhase.SCORING,
+                policy=result.policy,
+                trajectory=thin(result.trajectory),
+                trajectory_artifact=result.trajectory_artifact,
+                summary=result.summary,
+                train_seconds=result.seconds,
+            )
+        case GivenUp(fault):
+            return _fail(evaluation, fault)
+        case Waiting(start):
+            actions = _update(evaluation, phase=EvaluationPhase.TRAINING)
+            return [*actions, StartTask(start)] if start is not None else actions
+
+
+def _score(evaluation: Evaluation, policy: str, observed: Observed) -> list[Action]:
+    spec = evaluation.spec
+    document = ScoreInput(
+        policy=policy, engine=spec.engine, suite=spec.suite, split=SPLIT[spec.fidelity], seed=spec.seed
+    )
+    match step(observed, TaskKind.SCORE, f"{evaluation.metadata.name}-score", document):
+        case Done(output):
+            result = ScoreOutput.model_validate(output)
+            return _update(
+                evaluation,
+                phase=EvaluationPhase.COMPLETE,
+                metrics=result.metrics,
+                records=result.records,
+                score_seconds=result.seconds,
+            )
+        case GivenUp(fault):
+            return _fail(evaluation, fault)
+        case Waiting(start):
+            return [StartTask(start)] if start is not None else []

@@ -1,0 +1,38 @@
+"""Deterministic names of objects and tasks, and the seeds that go with them."""
+
+from __future__ import annotations
+
+from poise_lib.resources.evaluation import Fidelity
+
+_SEEDS_A_SEARCH = 1000
+_CONFIRM_OFFSET = 500
+
+
+def candidate_name(search: str, round_: int, slot: int) -> str:
+    """Name of the candidate in a slot of a round; the baseline is round 0, slot 0."""
+    return f"{search}-{round_:03d}-{slot}"
+
+
+def evaluation_name(candidate: str, fidelity: Fidelity, seed: int) -> str:
+    """Name of an evaluation."""
+    return f"{candidate}-{fidelity.value}-{seed}"
+
+
+def select_task(search: str, round_: int) -> str:
+    """Name of the task that selects a round's parents."""
+    return f"{search}-{round_:03d}-select"
+
+
+def propose_task(search: str, round_: int, slot: int) -> str:
+    """Name of the task that proposes for one selected parent."""
+    return f"{candidate_name(search, round_, slot)}-propose"
+
+
+def search_seeds(seed: int, count: int) -> tuple[int, ...]:
+    """Seeds of the runs that steer a search; the same for all its candidates, so that differences are paired."""
+    return tuple(seed * _SEEDS_A_SEARCH + index for index in range(count))
+
+
+def confirmation_seeds(seed: int, count: int) -> tuple[int, ...]:
+    """Seeds of confirmation runs; disjoint from :func:`search_seeds` of every search seed."""
+    return tuple(seed * _SEEDS_A_SEARCH + _CONFIRM_OFFSET + index for index in range(count))

@@ -1,0 +1,80 @@
+"""What the planner sees: objects that exist, and tasks as they stand.  Never events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import cached_property
+
+from poise_lib.archive.convert import entries
+from poise_lib.archive.entry import Entry
+from poise_lib.resources import Candidate, Evaluation, Search
+from poise_lib.resources.base import seconds
+from poise_lib.tasks.protocol import TaskResult
+
+
+class TaskState(StrEnum):
+    """How a task stands."""
+
+    RUNNING = "Running"
+    ENDED = "Ended"
+    """With a result: an output or a fault."""
+    LOST = "Lost"
+    """The last attempt left no result; whether it is tried again is the planner's decision."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskObservation:
+    """One task, by its deterministic name.  A task that was never started is not observed."""
+
+    name: str
+    state: TaskState
+    result: TaskResult | None = None
+    lost_attempts: int = 0
+    """Attempts that ended without a result."""
+    problem: str = ""
+    """Why the last attempt was lost."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A snapshot of one search.
+
+    ``now`` is seconds since the epoch; it decides nothing but the deadline and the times in conditions.
+    """
+
+    search: Search
+    candidates: Mapping[str, Candidate] = field(default_factory=dict)
+    evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
+    tasks: Mapping[str, TaskObservation] = field(default_factory=dict)
+    now: float = 0.0
+
+    @cached_property
+    def entries(self) -> tuple[Entry, ...]:
+        """The archive: final candidates in the order of (round, slot, name)."""
+        return entries(self.candidates.values())
+
+    @cached_property
+    def ordered_candidates(self) -> tuple[Candidate, ...]:
+        """All candidates in the order of (round, slot, name)."""
+        return tuple(sorted(self.candidates.values(), key=lambda c: (c.spec.round, c.spec.slot, c.metadata.name)))
+
+    @cached_property
+    def deadline_passed(self) -> bool:
+        """Whether the wall-clock budget is used up."""
+        deadline, start = self.search.spec.budget.deadline, self.search.status.start_time
+        if deadline is None or start is None:
+            return False
+        return self.now - from_timestamp(start) >= seconds(deadline)
+
+
+def timestamp(now: float) -> str:
+    """RFC 3339 in UTC, to the second, as Kubernetes writes times."""
+    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def from_timestamp(text: str) -> float:
+    """Seconds since the epoch of an RFC 3339 time."""
+    return datetime.fromisoformat(text).timestamp()

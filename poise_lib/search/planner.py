@@ -1,0 +1,110 @@
+"""``plan(observed) -> actions``: the whole search as one pure function.
+
+It looks at what exists, never at what just happened, and asks for the next step of every object.  A shell applies the
+actions, observes again and calls it again until nothing is asked for and no task runs.  Calling it twice on the same
+observation gives the same actions; applying an action twice changes nothing.
+"""
+
+from __future__ import annotations
+
+from poise_lib.names import REASON_BASELINE_FAILED, REASON_RUNNING, REASON_SUSPENDED, REASON_TASK_FAILED
+from poise_lib.resources.candidate import FINAL_CANDIDATE_PHASES, CandidatePhase
+from poise_lib.resources.search import SearchPhase, SearchStatus
+from poise_lib.search.actions import Action, Create, StartTask, Update
+from poise_lib.search.candidates import plan_candidate
+from poise_lib.search.confirming import plan_confirmation
+from poise_lib.search.evaluations import plan_evaluation
+from poise_lib.search.naming import candidate_name
+from poise_lib.search.observed import Observed, TaskState
+from poise_lib.search.rounds import baseline_candidate, plan_rounds
+from poise_lib.search.status import best, search_status, verdict_sentence
+from poise_lib.tasks.protocol import TaskKind
+
+_LAST = {TaskKind.TRAIN: 1}
+"""Training is started after everything else, because what is short unblocks more."""
+
+
+def plan(observed: Observed) -> tuple[Action, ...]:
+    """Everything that can be done now.
+
+    Returns:
+        Updates and creations first, in an order in which none refers to what comes later; then at most as many
+        :class:`StartTask` as ``budget.concurrent`` leaves room for.
+    """
+    actions: list[Action] = []
+    ordered = sorted(observed.evaluations.values(), key=lambda item: item.metadata.name)
+    for evaluation in ordered:
+        actions += plan_evaluation(evaluation, observed.candidates.get(evaluation.spec.candidate), observed)
+    for candidate in observed.ordered_candidates:
+        actions += plan_candidate(candidate, observed)
+    more, status = _plan_search(observed)
+    actions += more
+    changes: list[Action] = [action for action in actions if not isinstance(action, StartTask)]
+    if status != observed.search.status:
+        changes.append(Update(observed.search.model_copy(update={"status": status})))
+    starts = [action for action in actions if isinstance(action, StartTask)]
+    return (*changes, *_affordable(starts, observed))
+
+
+def _affordable(starts: list[StartTask], observed: Observed) -> list[StartTask]:
+    """What may start now: nothing while suspended, else as much as the concurrency leaves room for."""
+    if observed.search.spec.suspend:
+        return []
+    running = sum(task.state is TaskState.RUNNING for task in observed.tasks.values())
+    room = max(0, observed.search.spec.budget.concurrent - running)
+    return sorted(starts, key=lambda action: _LAST.get(action.request.kind, 0))[:room]
+
+
+def _plan_search(observed: Observed) -> tuple[list[Action], SearchStatus]:
+    """The search's own next step, and the status that it should have."""
+    root = observed.candidates.get(candidate_name(observed.search.metadata.name, 0, 0))
+    if root is None:
+        status = search_status(observed, _phase(observed), REASON_RUNNING, "the baseline comes first")
+        return [Create(baseline_candidate(observed))], status
+    if root.status.phase in (CandidatePhase.FAILED, CandidatePhase.REJECTED):
+        message = f"the baseline {root.spec.proposal.title} could not be evaluated: {root.status.message}"
+        return [], search_status(observed, SearchPhase.FAILED, REASON_BASELINE_FAILED, message)
+    if root.status.phase not in FINAL_CANDIDATE_PHASES:
+        return [], search_status(observed, _phase(observed), REASON_RUNNING, "the baseline is being evaluated")
+    rounds = plan_rounds(observed)
+    actions = list(rounds.actions)
+    active = any(candidate.status.phase not in FINAL_CANDIDATE_PHASES for candidate in observed.candidates.values())
+    if not rounds.stop_reason or active:
+        status = search_status(
+            observed, _phase(observed), REASON_RUNNING, _standing(observed), selection=rounds.selection
+        )
+        return actions, status
+    if rounds.stop_reason == REASON_TASK_FAILED:
+        message = f"{rounds.stop_message}; run it again to try once more"
+        return actions, search_status(observed, SearchPhase.FAILED, rounds.stop_reason, message)
+    conclusion = plan_confirmation(observed)
+    actions += conclusion.actions
+    if not conclusion.ended:
+        phase = SearchPhase.SUSPENDED if observed.search.spec.suspend else SearchPhase.CONFIRMING
+        message = f"{rounds.stop_message}; the best are being confirmed on unseen seeds and problems"
+        return actions, search_status(observed, phase, rounds.stop_reason, message, stop_reason=rounds.stop_reason)
+    result = best(observed, conclusion)
+    parts = [rounds.stop_message, conclusion.message, verdict_sentence(result) if result is not None else ""]
+    status = search_status(
+        observed,
+        SearchPhase.COMPLETE,
+        rounds.stop_reason,
+        ". ".join(part for part in parts if part),
+        stop_reason=rounds.stop_reason,
+        conclusion=conclusion,
+    )
+    return actions, status
+
+
+def _phase(observed: Observed) -> SearchPhase:
+    return SearchPhase.SUSPENDED if observed.search.spec.suspend else SearchPhase.SEARCHING
+
+
+def _standing(observed: Observed) -> str:
+    """One sentence on a running search."""
+    if observed.search.spec.suspend:
+        return f"{REASON_SUSPENDED}: set spec.suspend to false to go on"
+    result = best(observed, None)
+    total = observed.search.spec.budget.candidates
+    standing = f"{len(observed.entries)} of {total} candidates finished"
+    return f"{standing}; best so far: {verdict_sentence(result)}" if result is not None else standing

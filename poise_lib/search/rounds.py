@@ -1,0 +1,259 @@
+"""From one round to the next: baseline, selection of parents, proposals, new candidates, and when to stop.
+
+A round is over when every slot of its selection has a final candidate, or was given up for want of a proposal.  In
+Continuous mode a round is one slot, and it is over as soon as its candidate exists and there is room for another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from poise_lib.archive.entry import Entry
+from poise_lib.names import (
+    ANNOTATION_DEPTH,
+    ANNOTATION_PARENTS,
+    ANNOTATION_ROOT,
+    ANNOTATION_TITLE,
+    LABEL_ROUND,
+    LABEL_SEARCH,
+    REASON_CANDIDATES_SPENT,
+    REASON_DEADLINE_REACHED,
+    REASON_NO_PROPOSALS,
+    REASON_PATIENCE_SPENT,
+    REASON_TASK_FAILED,
+)
+from poise_lib.resources import Candidate
+from poise_lib.resources.base import ObjectMeta
+from poise_lib.resources.candidate import (
+    FINAL_CANDIDATE_PHASES,
+    CandidatePhase,
+    CandidateSpec,
+    Proposal,
+    SelectionTerms,
+)
+from poise_lib.resources.search import Mode, Selection
+from poise_lib.search.actions import Action, Create, StartTask, Update
+from poise_lib.search.candidates import owner
+from poise_lib.search.naming import candidate_name, propose_task, select_task
+from poise_lib.search.observed import Observed
+from poise_lib.search.steps import Done, GivenUp, Waiting, step
+from poise_lib.tasks.documents import ProposeInput, ProposeOutput, SelectInput, SelectOutput
+from poise_lib.tasks.protocol import TaskKind
+
+SELECTIONS_KEPT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class RoundPlan:
+    """What the rounds need next, and what they say of the search."""
+
+    actions: tuple[Action, ...] = ()
+    selection: Selection | None = None
+    """The selection that the status must carry; None leaves it as it is."""
+    stop_reason: str = ""
+    stop_message: str = ""
+
+
+def baseline_candidate(observed: Observed) -> Candidate:
+    """The root of the lineage, as the search's baseline says."""
+    spec = observed.search.spec
+    title = spec.baseline.algorithm or "baseline"
+    proposal = Proposal(title=title, hypothesis="The algorithm that the search starts from and must beat.")
+    return _candidate(observed, 0, 0, (), proposal, 0, algorithm=spec.baseline.algorithm, source=spec.baseline.source)
+
+
+def _candidate(
+    observed: Observed,
+    round_: int,
+    slot: int,
+    parents: tuple[str, ...],
+    proposal: Proposal,
+    depth: int,
+    algorithm: str | None = None,
+    source: str | None = None,
+) -> Candidate:
+    search = observed.search.metadata
+    return Candidate(
+        metadata=ObjectMeta(
+            name=candidate_name(search.name, round_, slot),
+            namespace=search.namespace,
+            labels={LABEL_SEARCH: search.name, LABEL_ROUND: str(round_)},
+            annotations={
+                ANNOTATION_PARENTS: ",".join(parents),
+                ANNOTATION_DEPTH: str(depth),
+                ANNOTATION_ROOT: candidate_name(search.name, 0, 0),
+                ANNOTATION_TITLE: proposal.title,
+            },
+            owner_references=owner("Search", search),
+        ),
+        spec=CandidateSpec(
+            search=search.name,
+            parents=parents,
+            round=round_,
+            slot=slot,
+            proposal=proposal,
+            algorithm=algorithm,
+            source=source,
+        ),
+    )
+
+
+def plan_rounds(observed: Observed) -> RoundPlan:
+    """What comes next, given that the baseline is archived."""
+    if observed.search.status.stop_reason:
+        reason, message = _stop(observed)
+        if reason:
+            return RoundPlan(stop_reason=reason, stop_message=message)
+    selection = observed.search.status.selection
+    if selection is not None:
+        actions, given_up = _fill(selection, observed)
+        if actions or not _over(selection, given_up, observed):
+            return RoundPlan(actions=actions)
+    else:
+        given_up = {}
+    reason, message = _stop(observed)
+    if not reason and selection is not None and len(given_up) == len(selection.parents):
+        reason, message = REASON_NO_PROPOSALS, "; ".join(given_up.values())[:2000]
+    if reason:
+        return RoundPlan(stop_reason=reason, stop_message=message)
+    return _select(selection.round + 1 if selection is not None else 1, observed)
+
+
+def _archive_before(round_: int, observed: Observed) -> tuple[Entry, ...]:
+    """What a round may know: a child finished early must not change what its siblings were proposed from."""
+    return tuple(entry for entry in observed.entries if entry.round < round_)
+
+
+def _select(round_: int, observed: Observed) -> RoundPlan:
+    spec = observed.search.spec
+    width = 1 if spec.strategy.mode is Mode.CONTINUOUS else spec.strategy.parents_per_round
+    document = SelectInput(
+        entries=_archive_before(round_, observed),
+        strategy=spec.strategy,
+        objective=spec.objective,
+        suite=spec.evaluation.suite,
+        round=round_,
+        count=min(width, spec.budget.candidates - len(observed.candidates)),
+        seed=spec.seed,
+    )
+    match step(observed, TaskKind.SELECT, select_task(observed.search.metadata.name, round_), document):
+        case Done(output):
+            selection = SelectOutput.model_validate(output).selection
+            return RoundPlan(actions=_keep_terms(selection, observed), selection=selection)
+        case GivenUp(fault):
+            return RoundPlan(stop_reason=REASON_TASK_FAILED, stop_message=fault.message)
+        case Waiting(start):
+            return RoundPlan(actions=(StartTask(start),) if start is not None else ())
+
+
+def _keep_terms(selection: Selection, observed: Observed) -> tuple[Action, ...]:
+    """Each selected parent keeps the terms that chose it."""
+    terms: dict[str, SelectionTerms] = {}
+    for choice in selection.parents:
+        terms.setdefault(choice.name, choice.terms)
+    actions = []
+    for name, chosen in sorted(terms.items()):
+        parent = observed.candidates.get(name)
+        if parent is None or any(old.round == chosen.round for old in parent.status.selections):
+            continue
+        kept = (*parent.status.selections, chosen)[-SELECTIONS_KEPT:]
+        status = parent.status.model_copy(update={"selections": kept})
+        actions.append(Update(parent.model_copy(update={"status": status})))
+    return tuple(actions)
+
+
+def _fill(selection: Selection, observed: Observed) -> tuple[tuple[Action, ...], dict[int, str]]:
+    """Propose for the slots without a candidate; create their candidates once all proposals of the round are there.
+
+    Returns:
+        The actions, and the slots that were given up with the reason.
+    """
+    spec, search = observed.search.spec, observed.search.metadata.name
+    empty = [
+        slot
+        for slot in range(len(selection.parents))
+        if candidate_name(search, selection.round, slot) not in observed.candidates
+    ]
+    proposals: dict[int, tuple[Proposal, ...]] = {}
+    given_up: dict[int, str] = {}
+    starts: list[Action] = []
+    waiting = False
+    for slot in empty:
+        document = ProposeInput(
+            parent=selection.parents[slot],
+            entries=_archive_before(selection.round, observed),
+            strategy=spec.strategy,
+            round=selection.round,
+            slot=slot,
+            seed=spec.seed,
+        )
+        match step(observed, TaskKind.PROPOSE, propose_task(search, selection.round, slot), document):
+            case Done(output):
+                proposals[slot] = ProposeOutput.model_validate(output).proposals
+            case GivenUp(fault):
+                given_up[slot] = fault.message
+            case Waiting(start):
+                waiting = True
+                if start is not None:
+                    starts.append(StartTask(start))
+    if waiting:
+        return tuple(starts), {}
+    room = spec.budget.candidates - len(observed.candidates)
+    used = [candidate.spec.proposal.composition for candidate in observed.ordered_candidates]
+    actions: list[Action] = []
+    for slot, ranked in sorted(proposals.items()):
+        fresh = next((item for item in ranked if not item.composition or item.composition not in used), None)
+        if fresh is None:
+            given_up[slot] = f"round {selection.round}, slot {slot}: nothing new was proposed"
+        elif room <= 0:
+            given_up[slot] = f"round {selection.round}, slot {slot}: the budget of candidates is spent"
+        else:
+            room -= 1
+            used.append(fresh.composition)
+            actions.append(Create(_child(selection, slot, fresh, observed)))
+    return tuple(actions), given_up
+
+
+def _child(selection: Selection, slot: int, proposal: Proposal, observed: Observed) -> Candidate:
+    parent = selection.parents[slot].name
+    annotations = observed.candidates[parent].metadata.annotations if parent in observed.candidates else {}
+    depth = int(annotations.get(ANNOTATION_DEPTH, "0")) + 1
+    return _candidate(observed, selection.round, slot, (parent,), proposal, depth)
+
+
+def _over(selection: Selection, given_up: dict[int, str], observed: Observed) -> bool:
+    search = observed.search.metadata.name
+    names = [
+        candidate_name(search, selection.round, slot) for slot in range(len(selection.parents)) if slot not in given_up
+    ]
+    children = [observed.candidates.get(name) for name in names]
+    if any(child is None for child in children):
+        return False
+    if observed.search.spec.strategy.mode is Mode.CONTINUOUS:
+        active = sum(candidate.status.phase not in FINAL_CANDIDATE_PHASES for candidate in observed.candidates.values())
+        return active < observed.search.spec.budget.concurrent
+    return all(child is not None and child.status.phase in FINAL_CANDIDATE_PHASES for child in children)
+
+
+def _stop(observed: Observed) -> tuple[str, str]:
+    """Whether the budget is spent, as (reason, sentence); empty strings when it is not."""
+    budget = observed.search.spec.budget
+    if len(observed.candidates) >= budget.candidates:
+        return REASON_CANDIDATES_SPENT, f"all {budget.candidates} candidates of the budget were tried"
+    if observed.deadline_passed:
+        return REASON_DEADLINE_REACHED, f"the deadline of {budget.deadline} has passed"
+    selection = observed.search.status.selection
+    if budget.patience is not None and selection is not None:
+        idle = selection.round - _round_of_best(observed.entries)
+        if idle >= budget.patience:
+            return REASON_PATIENCE_SPENT, f"{idle} rounds brought no new best; budget.patience is {budget.patience}"
+    return "", ""
+
+
+def _round_of_best(entries: tuple[Entry, ...]) -> int:
+    """The round in which the best utility so far was first reached."""
+    best, round_ = float("-inf"), 0
+    for entry in entries:
+        if entry.phase is CandidatePhase.ARCHIVED and entry.utility is not None and entry.utility > best:
+            best, round_ = entry.utility, entry.round
+    return round_

@@ -1,0 +1,161 @@
+"""A Search's status, recomputed from its children each time."""
+
+from __future__ import annotations
+
+from poise_lib.archive.digest import archive_digest
+from poise_lib.archive.pareto import frontier
+from poise_lib.archive.utility import metric_vector
+from poise_lib.names import (
+    CONDITION_COMPLETE,
+    CONDITION_FAILED,
+    CONDITION_READY,
+    CONDITION_SUSPENDED,
+    REASON_RUNNING,
+    REASON_SUSPENDED,
+)
+from poise_lib.resources import Candidate
+from poise_lib.resources.base import Condition, ConditionStatus
+from poise_lib.resources.candidate import FINAL_CANDIDATE_PHASES, CandidatePhase
+from poise_lib.resources.search import Best, Counts, SearchPhase, SearchStatus, Selection, Verdict
+from poise_lib.resources.suites import SUITES
+from poise_lib.search.confirming import Conclusion, contenders
+from poise_lib.search.naming import candidate_name
+from poise_lib.search.observed import Observed, timestamp
+
+FRONTIER_KEPT = 64
+FINAL_SEARCH_PHASES = frozenset({SearchPhase.COMPLETE, SearchPhase.FAILED})
+
+
+def counts(observed: Observed) -> Counts:
+    """Candidates by what became of them."""
+    phases = [candidate.status.phase for candidate in observed.candidates.values()]
+    return Counts(
+        total=len(phases),
+        active=sum(phase not in FINAL_CANDIDATE_PHASES for phase in phases),
+        archived=phases.count(CandidatePhase.ARCHIVED),
+        rejected=phases.count(CandidatePhase.REJECTED),
+        failed=phases.count(CandidatePhase.FAILED),
+    )
+
+
+def best(observed: Observed, conclusion: Conclusion | None) -> Best | None:
+    """The best candidate: by confirmed difference once there is one, by utility on the search problems before."""
+    root = observed.candidates.get(candidate_name(observed.search.metadata.name, 0, 0))
+    if root is None or root.status.utility is None:
+        return None
+    ranked = contenders(observed)
+    confirmed = conclusion.confirmed if conclusion is not None else ()
+    order = sorted(confirmed, key=lambda item: (-item.difference, item.candidate))
+    winner = observed.candidates[order[0].candidate] if order else ranked[0] if ranked else root
+    return Best(
+        candidate=winner.metadata.name,
+        title=winner.spec.proposal.title,
+        utility=winner.status.utility or 0.0,
+        baseline_utility=root.status.utility,
+        confirmation=order[0] if order else None,
+        confidence=observed.search.spec.evaluation.confirmation.confidence if order else None,
+        corrected_for=len(order) or None,
+        others=tuple(order[1:]),
+    )
+
+
+def pareto_names(observed: Observed) -> tuple[str, ...]:
+    """The Pareto frontier over the metric vector, best utility first."""
+    spec = observed.search.spec
+    archived: list[Candidate] = [
+        candidate for candidate in observed.ordered_candidates if candidate.status.phase is CandidatePhase.ARCHIVED
+    ]
+    if not archived:
+        return ()
+    suite = SUITES[spec.evaluation.suite]
+    chosen = frontier([metric_vector(candidate.status.metrics, spec.objective, suite) for candidate in archived])
+    members = sorted((archived[index] for index in chosen), key=lambda c: (-(c.status.utility or 0.0), c.metadata.name))
+    return tuple(member.metadata.name for member in members[:FRONTIER_KEPT])
+
+
+def verdict_sentence(result: Best) -> str:
+    """The plain verdict on the best candidate, in one sentence."""
+    if result.confirmation is None:
+        scores = f"{result.utility:.1f} against the baseline's {result.baseline_utility:.1f}"
+        return f"{result.title}: {scores} on the search problems"
+    seen = result.confirmation
+    interval = f"{seen.difference:+.1f} points over the baseline, {100 * (result.confidence or 0.0):.0f}% interval "
+    interval += (
+        f"[{seen.low:+.1f}, {seen.high:+.1f}] over {seen.seeds} unseen seeds, corrected for {result.corrected_for}"
+    )
+    match seen.verdict:
+        case Verdict.BETTER:
+            return f"{result.title} is better than the baseline: {interval}"
+        case Verdict.WORSE:
+            return f"{result.title} is worse than the baseline, its lead in the search was luck: {interval}"
+        case _:
+            return f"{result.title} is not shown to be better than the baseline: {interval}"
+
+
+def _condition(observed: Observed, kind: str, holds: bool, reason: str, message: str) -> Condition:
+    value = ConditionStatus.TRUE if holds else ConditionStatus.FALSE
+    previous = next((item for item in observed.search.status.conditions if item.type == kind), None)
+    unchanged = previous is not None and previous.status is value
+    since = previous.last_transition_time if previous is not None and unchanged else timestamp(observed.now)
+    return Condition(
+        type=kind,
+        status=value,
+        reason=reason,
+        message=message[:2000],
+        observed_generation=observed.search.metadata.generation,
+        last_transition_time=since,
+    )
+
+
+def search_status(
+    observed: Observed,
+    phase: SearchPhase,
+    reason: str,
+    message: str,
+    *,
+    stop_reason: str = "",
+    selection: Selection | None = None,
+    conclusion: Conclusion | None = None,
+) -> SearchStatus:
+    """The whole status.
+
+    Args:
+        observed: the snapshot.
+        phase: where the search stands.
+        reason: a CamelCase word for the conditions.
+        message: a sentence for people.
+        stop_reason: why no new candidates are proposed; empty while they are.
+        selection: a new selection; None keeps the old one.
+        conclusion: what the confirmation showed.
+    """
+    old = observed.search.status
+    ended = phase in FINAL_SEARCH_PHASES
+    chosen = selection if selection is not None else old.selection
+    suspended = phase is SearchPhase.SUSPENDED
+    running = reason if ended or suspended else REASON_RUNNING
+    conditions = (
+        _condition(observed, CONDITION_READY, phase is not SearchPhase.FAILED, running, message),
+        _condition(observed, CONDITION_COMPLETE, phase is SearchPhase.COMPLETE, running, message if ended else ""),
+        _condition(observed, CONDITION_FAILED, phase is SearchPhase.FAILED, running, message if ended else ""),
+        _condition(observed, CONDITION_SUSPENDED, suspended, REASON_SUSPENDED if suspended else running, ""),
+    )
+    digest = ""
+    if ended:
+        digest = old.digest or archive_digest(
+            observed.search, tuple(observed.candidates.values()), tuple(observed.evaluations.values())
+        )
+    return SearchStatus(
+        observed_generation=observed.search.metadata.generation,
+        phase=phase,
+        message=message[:2000],
+        conditions=conditions,
+        start_time=old.start_time or timestamp(observed.now),
+        completion_time=(old.completion_time or timestamp(observed.now)) if ended else None,
+        round=chosen.round if chosen is not None else 0,
+        counts=counts(observed),
+        stop_reason=stop_reason,
+        best=best(observed, conclusion),
+        frontier=pareto_names(observed),
+        selection=chosen,
+        digest=digest,
+    )

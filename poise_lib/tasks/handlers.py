@@ -1,0 +1,177 @@
+"""What each kind of task does: thin adapters from documents to the operators.
+
+Imports are local, because a task that renders a text must not wait for torch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from poise_lib.artifacts.digest import canonical_json
+from poise_lib.errors import CandidateError, EngineError, InvalidInputError
+from poise_lib.resources.base import Model
+from poise_lib.resources.suites import SUITES
+from poise_lib.tasks import documents as d
+from poise_lib.tasks.context import Fault, TaskContext
+from poise_lib.tasks.protocol import TaskKind, TaskRequest
+
+MAX_SOURCE_CHARACTERS = 24_000
+"""The bound of a Candidate's source in the API."""
+
+
+def handle(request: TaskRequest, context: TaskContext) -> dict[str, Any]:
+    """Run a request; returns the output document.
+
+    Raises:
+        Fault: the task cannot succeed with this input.
+        PoiseError: this attempt failed for a reason that another attempt may not meet.
+    """
+    return _HANDLERS[request.kind](request.input, context).to_document()
+
+
+def _select(document: dict[str, Any], _: TaskContext) -> Model:
+    from poise_lib.selection.acquisition import select
+
+    task = d.SelectInput.model_validate(document)
+    selection = select(
+        task.entries,
+        task.strategy,
+        task.objective,
+        SUITES[task.suite],
+        round=task.round,
+        seed=task.seed,
+        count=task.count,
+    )
+    return d.SelectOutput(selection=selection)
+
+
+def _propose(document: dict[str, Any], _: TaskContext) -> Model:
+    from poise_lib.proposal import propose
+
+    task = d.ProposeInput.model_validate(document)
+    proposals = propose(task.parent, task.entries, task.strategy, round=task.round, slot=task.slot, seed=task.seed)
+    return d.ProposeOutput(proposals=proposals)
+
+
+def _implement(document: dict[str, Any], _: TaskContext) -> Model:
+    task = d.ImplementInput.model_validate(document)
+    if task.source is not None:
+        source: str | None = task.source
+    elif task.algorithm is not None:
+        from poise_lib.algorithms.registry import zoo_source
+
+        try:
+            source = zoo_source(task.algorithm)
+        except InvalidInputError as error:
+            raise Fault("UnknownAlgorithm", str(error)) from error
+    else:
+        from poise_lib.proposal import implement
+
+        source = implement(task.proposal, revision=task.revision, findings=task.findings)
+    if source is None:
+        return d.ImplementOutput(source=None, message=f"nothing is left to repair after revision {task.revision - 1}")
+    if len(source) > MAX_SOURCE_CHARACTERS:
+        raise Fault("SourceTooLarge", f"the source has {len(source)} characters; at most {MAX_SOURCE_CHARACTERS}")
+    return d.ImplementOutput(source=source)
+
+
+def _verify(document: dict[str, Any], context: TaskContext) -> Model:
+    from poise_lib.resources.candidate import CheckResult, Verification
+    from poise_lib.verification import Status, verify
+
+    task = d.VerifyInput.model_validate(document)
+    report = verify(
+        task.source,
+        parent_digests=task.parent_digests,
+        workdir=context.workdir,
+        training_probe=task.training_probe,
+    )
+    digest = context.keep(canonical_json(report.to_dict()))
+    bad = sorted(report.findings, key=lambda check: check.status is not Status.FAILED)
+    findings = tuple(
+        CheckResult(
+            name=check.name[:256], status=check.status.value, evidence=check.evidence[:600], hint=check.hint[:300]
+        )
+        for check in bad[:16]
+    )
+    verification = Verification(
+        passed=report.passed,
+        revision=task.revision,
+        checks=len(report.checks),
+        findings=findings,
+        behaviour_digest=report.behaviour_digest,
+        isolation=report.isolation,
+        report=digest,
+    )
+    return d.VerifyOutput(verification=verification)
+
+
+def _train(document: dict[str, Any], context: TaskContext) -> Model:
+    from poise_lib.evaluation.nano.config import NanoConfig
+    from poise_lib.evaluation.run import train_candidate
+    from poise_lib.evaluation.trajectory import STEP, TIMES, flat_summary
+
+    task = d.TrainInput.model_validate(document)
+    config = NanoConfig.of(task.nano)
+
+    def on_progress(record: dict[str, float]) -> None:
+        context.report({"step": int(record.get(STEP, 0.0)) + 1, "steps": config.steps})
+
+    started = time.monotonic()
+    try:
+        report = train_candidate(task.source, config, task.seed, context.workdir / "train", on_progress)
+    except CandidateError as error:
+        raise Fault("TrainingFailed", str(error)) from error
+    trajectory = tuple({k: v for k, v in record.items() if k not in TIMES} for record in report.trajectory)
+    return d.TrainOutput(
+        policy=context.keep_file(report.policy_path),
+        trajectory=tuple({k: round(v, 6) for k, v in record.items()} for record in trajectory),
+        trajectory_artifact=context.keep(canonical_json(trajectory)),
+        summary=flat_summary(trajectory),
+        seconds=round(time.monotonic() - started, 3),
+    )
+
+
+def _score(document: dict[str, Any], context: TaskContext) -> Model:
+    from poise_lib.evaluation.run import score_checkpoint
+
+    task = d.ScoreInput.model_validate(document)
+    started = time.monotonic()
+    checkpoint = context.workdir / "policy.safetensors"
+    checkpoint.write_bytes(context.store.get(task.policy))
+    try:
+        report = score_checkpoint(checkpoint, task.split, task.seed)
+    except EngineError as error:
+        raise Fault("ScoringFailed", str(error)) from error
+    records = canonical_json([asdict(record) for record in report.records])
+    metrics = {name: round(value, 6) for name, value in report.metrics.items()}
+    return d.ScoreOutput(metrics=metrics, records=context.keep(records), seconds=round(time.monotonic() - started, 3))
+
+
+def _reflect(document: dict[str, Any], _: TaskContext) -> Model:
+    from poise_lib.reflection import reflect
+
+    task = d.ReflectInput.model_validate(document)
+    return d.ReflectOutput(reflection=reflect(task.child, task.parent, task.baseline))
+
+
+def _conclude(document: dict[str, Any], _: TaskContext) -> Model:
+    from poise_lib.archive.confirmation import conclude
+
+    task = d.ConcludeInput.model_validate(document)
+    return d.ConcludeOutput(confirmed=conclude(task.baseline, task.arms, task.confidence))
+
+
+_HANDLERS: dict[TaskKind, Callable[[dict[str, Any], TaskContext], Model]] = {
+    TaskKind.SELECT: _select,
+    TaskKind.PROPOSE: _propose,
+    TaskKind.IMPLEMENT: _implement,
+    TaskKind.VERIFY: _verify,
+    TaskKind.TRAIN: _train,
+    TaskKind.SCORE: _score,
+    TaskKind.REFLECT: _reflect,
+    TaskKind.CONCLUDE: _conclude,
+}

@@ -1,0 +1,128 @@
+"""The task protocol: a JSON document in, progress lines and one framed JSON result out.
+
+A task is a process.  It reads a :class:`TaskRequest`, and prints
+
+* ``poise-progress <json>`` lines while it works, and
+* one frame at the end: ``poise-result <attempt> <length> <sha256>``, a newline, exactly ``length`` bytes of JSON, a
+  newline.
+
+Length and digest make a cut log or an injected line noticed; the attempt is a token that only the starter and the task
+know, so a frame of another attempt, or one forged by what runs beside the task, is not accepted.  A result is kept in
+the artifact store under the digest of the task's input before it is printed: the same task started again finds and
+prints it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from enum import StrEnum
+from typing import Any
+
+from pydantic import Field
+
+from poise_lib import __version__
+from poise_lib.artifacts.digest import canonical_json, digest_of
+from poise_lib.resources.base import Model
+
+MAX_RESULT_BYTES = 64 << 20
+_PROGRESS = "poise-progress "
+_HEADER = re.compile(r"poise-result ([0-9a-f]{32}) ([0-9]{1,10}) ([0-9a-f]{64})")
+
+
+class TaskKind(StrEnum):
+    """What a task does; see :mod:`poise_lib.tasks.documents` for inputs and outputs."""
+
+    SELECT = "select"
+    PROPOSE = "propose"
+    IMPLEMENT = "implement"
+    VERIFY = "verify"
+    TRAIN = "train"
+    SCORE = "score"
+    REFLECT = "reflect"
+    CONCLUDE = "conclude"
+
+
+class TaskRequest(Model):
+    """A task to run: deterministic name, kind and input.  The same request has the same digest wherever it is made."""
+
+    kind: TaskKind
+    name: str
+    input: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """Digest of what decides the result: kind, input and the engine build; the name is not part of it."""
+        return digest_of(canonical_json({"build": __version__, "kind": self.kind.value, "input": self.input}))
+
+
+class TaskFault(Model):
+    """Why a task has no output although it ended: the same input would end so again."""
+
+    reason: str
+    message: str
+
+
+class TaskResult(Model):
+    """What a task leaves: an output, or a fault; and the artifacts that the output names."""
+
+    output: dict[str, Any] | None = None
+    fault: TaskFault | None = None
+    artifacts: tuple[str, ...] = Field(())
+
+
+def frame(result: dict[str, Any], attempt: str) -> str:
+    """The framed text of a result, to be printed in one write."""
+    payload = canonical_json(result)
+    return f"poise-result {attempt} {len(payload)} {hashlib.sha256(payload).hexdigest()}\n{payload.decode()}\n"
+
+
+def progress_line(progress: dict[str, Any]) -> str:
+    """A progress line, without the newline."""
+    return _PROGRESS + canonical_json(progress).decode()
+
+
+class FrameReader:
+    """Reads a task's output line by line; collects the last progress and the one result of this attempt.
+
+    Lines that are neither are ignored.  A second result frame of the same attempt makes the output invalid.
+    """
+
+    def __init__(self, attempt: str) -> None:
+        self.attempt = attempt
+        self.progress: dict[str, Any] = {}
+        self.result: TaskResult | None = None
+        self.problem: str | None = None
+        self._expected: tuple[int, str] | None = None
+
+    def feed(self, line: str) -> None:
+        """Take one line, without its newline."""
+        if self._expected is not None:
+            self._payload(line)
+        elif line.startswith(_PROGRESS):
+            try:
+                progress = json.loads(line[len(_PROGRESS) :])
+            except ValueError:
+                return
+            if isinstance(progress, dict):
+                self.progress = progress
+        elif (match := _HEADER.fullmatch(line)) is not None and match[1] == self.attempt:
+            self._expected = (int(match[2]), match[3])
+
+    def _payload(self, line: str) -> None:
+        assert self._expected is not None
+        length, digest = self._expected
+        self._expected = None
+        payload = line.encode()
+        if self.result is not None:
+            self.problem = "the task printed two results"
+        elif length > MAX_RESULT_BYTES or len(payload) != length or hashlib.sha256(payload).hexdigest() != digest:
+            self.problem = "the result frame is cut or damaged"
+        else:
+            self.result = TaskResult.model_validate_json(payload)
+
+    @property
+    def accepted(self) -> TaskResult | None:
+        """The result, if exactly one whole frame of this attempt was read."""
+        return self.result if self.problem is None and self._expected is None else None

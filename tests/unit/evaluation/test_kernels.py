@@ -1,0 +1,19 @@
+"""The hand-written backward passes against automatic differentiation, in double precision."""
+
+import torch
+
+from poise_lib.evaluation.nano.kernels import rms_norm, squared_relu
+
+
+def test_squared_relu() -> None:
+    hidden = torch.tensor([-1.5, -0.1, 0.2, 3.0], dtype=torch.float64, requires_grad=True)
+    assert torch.equal(squared_relu(hidden), torch.relu(hidden) ** 2)
+    assert torch.autograd.gradcheck(squared_relu, hidden)
+
+
+def test_rms_norm() -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(3, 5, dtype=torch.float64, generator=generator).requires_grad_()
+    weight = torch.randn(5, dtype=torch.float64, generator=generator).requires_grad_()
+    torch.testing.assert_close(rms_norm(hidden, weight), torch.nn.functional.rms_norm(hidden, (5,), weight, 1e-6))
+    assert torch.autograd.gradcheck(rms_norm, (hidden, weight))

@@ -1,0 +1,102 @@
+"""The state directory: documents that survive a round trip, one runner at a time, lost attempts on record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poise_lib.artifacts import digest_of
+from poise_lib.errors import InvalidInputError, StateError
+from poise_lib.local.runner import prune_checkpoints
+from poise_lib.local.state import StateDir, merge_search, to_yaml
+from poise_lib.resources import Candidate, Evaluation, Search
+from poise_lib.resources.candidate import CandidateStatus, Implementation
+from poise_lib.resources.evaluation import EvaluationPhase, EvaluationStatus
+from poise_lib.resources.search import Best
+
+
+def make_search(name: str = "s", **spec: object) -> Search:
+    return Search.model_validate({"metadata": {"name": name}, "spec": {"budget": {"candidates": 3}, **spec}})
+
+
+def make_candidate(source: str) -> Candidate:
+    spec = {"search": "s", "proposal": {"title": "t", "hypothesis": "h"}}
+    candidate = Candidate.model_validate({"metadata": {"name": "s-001-0"}, "spec": spec})
+    code = Implementation(source=source, digest=digest_of(source.encode()))
+    return candidate.model_copy(update={"status": CandidateStatus(implementation=code)})
+
+
+@given(st.text(max_size=200))
+def test_any_source_survives_the_round_trip_through_yaml(tmp_path_factory: pytest.TempPathFactory, source: str) -> None:
+    source = source.encode("utf-8", "replace").decode()
+    state = StateDir(tmp_path_factory.mktemp("state"))
+    candidate = make_candidate(source)
+    state.write(candidate)
+    assert state.candidates() == [candidate]
+
+
+def test_source_is_written_as_a_block_that_a_person_can_read() -> None:
+    text = to_yaml(make_candidate('"""Idea."""\n\nTITLE = "x"\n').to_document())
+    assert "source: |\n" in text
+    assert '      """Idea."""\n' in text
+
+
+def test_only_one_runner_holds_a_directory(tmp_path: Path) -> None:
+    state = StateDir(tmp_path / "state")
+    with state.lock("first"), pytest.raises(StateError, match="in use by process"):
+        state.lock("second")
+    assert (state.root / "run").read_text() == "first"
+    state.lock("third").close()
+
+
+def test_a_directory_that_cannot_be_made_is_said_plainly(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StateError, match="file"):
+        StateDir(tmp_path / "file" / "state").lock("token")
+
+
+def test_lost_attempts_are_kept_until_the_next_run(tmp_path: Path) -> None:
+    state = StateDir(tmp_path)
+    state.record_lost("a-train", ["killed", "killed again"])
+    assert state.lost_attempts() == {"a-train": ["killed", "killed again"]}
+    state.forget_lost()
+    assert state.lost_attempts() == {}
+
+
+def test_merging_keeps_the_status_and_takes_the_new_budget(tmp_path: Path) -> None:
+    state = StateDir(tmp_path)
+    first = merge_search(make_search(), state)
+    state.write(first.model_copy(update={"status": first.status.model_copy(update={"round": 4})}))
+    merged = merge_search(make_search(budget={"candidates": 9}), state)
+    assert merged.status.round == 4
+    assert merged.spec.budget.candidates == 9
+
+
+def test_what_would_make_candidates_incomparable_cannot_be_changed(tmp_path: Path) -> None:
+    state = StateDir(tmp_path)
+    state.write(make_search())
+    with pytest.raises(InvalidInputError, match=r"spec\.baseline, spec\.seed: cannot change"):
+        merge_search(make_search(seed=5, baseline={"algorithm": "dapo"}), state)
+    with pytest.raises(StateError, match="holds the search 's', not 'other'"):
+        merge_search(make_search("other"), state)
+
+
+def make_run(candidate: str, policy: str) -> Evaluation:
+    document = {"metadata": {"name": f"{candidate}-full-0"}, "spec": {"search": "s", "candidate": candidate}}
+    status = EvaluationStatus(phase=EvaluationPhase.COMPLETE, policy=policy)
+    return Evaluation.model_validate(document).model_copy(update={"status": status})
+
+
+@pytest.mark.parametrize(("checkpoints", "left"), [("All", 3), ("Best", 2)])
+def test_only_the_wanted_checkpoints_stay(tmp_path: Path, checkpoints: str, left: int) -> None:
+    state = StateDir(tmp_path)
+    names = ["s-000-0", "s-001-0", "s-001-1"]
+    runs = {name: make_run(name, state.artifacts.put(name.encode())) for name in names}
+    search = make_search(retention={"checkpoints": checkpoints})
+    best = Best(candidate="s-001-1", utility=2.0, baseline_utility=1.0)
+    search = search.model_copy(update={"status": search.status.model_copy(update={"best": best})})
+    prune_checkpoints(search, runs, state)
+    assert sum(state.artifacts.has(run.status.policy or "") for run in runs.values()) == left

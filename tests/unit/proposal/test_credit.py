@@ -1,0 +1,81 @@
+import pytest
+
+from poise_lib.proposal.composition import canonical, component, difference
+from poise_lib.proposal.credit import learn, lineage_of
+from poise_lib.proposal.known import GRPO
+from poise_lib.resources.candidate import Advice, CandidatePhase, Reflection
+from tests.unit.proposal.drawing import entry
+
+
+def grown(*kinds, **parameters):
+    return canonical([*GRPO, *(component(kind, parameters.get(kind.replace("-", "_"))) for kind in kinds)])
+
+
+def planted(repeats=3):
+    """Rare-success gains, fork-weighting loses, whatever stands beside them."""
+    archive = [entry("root", GRPO, 40.0)]
+    for i in range(repeats):
+        archive.append(entry(f"good{i}", grown("rare-success"), 43.0, "root"))
+        archive.append(entry(f"bad{i}", grown("fork-weighting"), 37.0, "root"))
+        archive.append(entry(f"both{i}", grown("rare-success", "fork-weighting"), 40.0, "root"))
+    return archive
+
+
+def test_planted_effects_are_found_and_told_apart():
+    credit = learn(planted(), frozenset())
+    assert credit.effect("rare-success").mean > 0.3
+    assert credit.effect("fork-weighting").mean < -0.3
+    assert credit.effect("entropy-bonus").mean == 0.0
+    assert credit.effect("rare-success").observations == 6
+
+
+def test_few_observations_are_shrunk_and_uncertain():
+    few, many = learn(planted(1), frozenset()), learn(planted(6), frozenset())
+    assert 0 < few.effect("rare-success").mean < many.effect("rare-success").mean
+    assert few.effect("rare-success").deviation > many.effect("rare-success").deviation
+    assert many.effect("rare-success").deviation < many.effect("entropy-bonus").deviation
+
+
+def test_one_collapse_does_not_outweigh_everything():
+    archive = [*planted(), entry("crash", grown("rare-success"), 0.0, "root")]
+    assert learn(archive, frozenset()).effect("rare-success").mean > 0.0
+
+
+def test_changes_made_together_share_what_happened():
+    archive = [entry("root", GRPO, 40.0), entry("two", grown("rare-success", "fork-weighting"), 46.0, "root")]
+    credit = learn(archive, frozenset())
+    assert credit.effect("rare-success").mean == pytest.approx(credit.effect("fork-weighting").mean)
+
+
+def test_parameters_earn_credit_for_their_direction():
+    wider = canonical([*GRPO, component("ratio-clip", {"clip_ratio": 0.4})])
+    credit = learn([entry("root", GRPO, 40.0), entry("wide", wider, 43.0, "root")], frozenset())
+    assert credit.effect("ratio-clip", "clip_ratio").mean > 0
+    narrower = canonical([*GRPO, component("ratio-clip", {"clip_ratio": 0.1})])
+    assert credit.expected(difference(GRPO, narrower)) < 0 < credit.expected(difference(GRPO, wider))
+
+
+def test_refused_and_failed_children_mark_the_combination_only():
+    failed = entry("f", grown("rare-success", "fork-weighting"), None, "root", phase=CandidatePhase.REJECTED)
+    credit = learn([entry("root", GRPO, 40.0), failed], frozenset())
+    assert credit.failures(difference(GRPO, grown("rare-success", "fork-weighting", "entropy-bonus"))) == 1
+    assert credit.failures(difference(GRPO, grown("rare-success"))) == 0
+    assert credit.effect("rare-success").mean == 0.0
+
+
+def advised(name, parent, action, strength):
+    advice = Advice(action=action, slot="routing", kind="rare-success", strength=strength, reason=f"seen in {name}")
+    return entry(name, GRPO, 40.0, parent, reflection=Reflection(diagnosis="d", advice=(advice,)))
+
+
+def test_advice_of_the_lineage_counts_more_than_that_of_strangers():
+    archive = [entry("root", GRPO, 40.0), advised("mine", "root", "Try", 0.5), advised("other", "root", "Avoid", 0.5)]
+    near, far = learn(archive, lineage_of("mine", archive)), learn(archive, lineage_of("other", archive))
+    assert near.leaning("routing", "rare-success") > 0 > far.leaning("routing", "rare-success")
+    assert near.reasons["routing", "rare-success"] == "seen in mine"
+    assert near.leaning("routing", "sign-balance") == 0.0
+
+
+def test_a_lineage_is_the_candidate_and_its_ancestors():
+    archive = [entry("a", GRPO), entry("b", GRPO, None, "a"), entry("c", GRPO, None, "b"), entry("d", GRPO, None, "a")]
+    assert lineage_of("c", archive) == {"a", "b", "c"}

@@ -1,0 +1,65 @@
+"""A child does not outlive its parent, whatever happens to the parent."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+PARENT = """
+import sys
+from pathlib import Path
+sys.path[:0] = sys.argv[2:]
+from poise_lib.sandbox import Limits, run
+limits = Limits(60, 120, 1 << 28, 1 << 20)
+run("sandbox_entries:holds_a_lock", Path(sys.argv[1]), limits, lambda line: print(line, flush=True))
+"""
+
+
+def _started(workdir: Path) -> subprocess.Popen[str]:
+    entries, root = Path(__file__).parent / "entries", Path(__file__).parents[3]
+    command = [sys.executable, "-c", PARENT, str(workdir), str(entries), str(root)]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == "locked\n"
+    return parent
+
+
+def _lock_is_free(workdir: Path) -> bool:
+    """Waits until the child's lock is gone, which is when the child is; False after a minute."""
+
+    def give_up(*_):
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(60)
+    try:
+        with open(workdir / "lock") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            return True
+    except TimeoutError:
+        return False
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_child_dies_with_a_parent_that_is_killed(workdir):
+    with _started(workdir) as parent:
+        with open(workdir / "lock") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                held = True
+            else:
+                held = False
+        assert held, "the child must hold the lock before, or the test shows nothing"
+        os.kill(parent.pid, signal.SIGKILL)
+    assert _lock_is_free(workdir)
+
+
+def test_a_child_dies_with_a_parent_that_is_interrupted(workdir):
+    with _started(workdir) as parent:
+        os.kill(parent.pid, signal.SIGINT)
+    assert _lock_is_free(workdir)

@@ -50,7 +50,7 @@ constraints: ## Pin anew what pyproject.toml admits today (torch stays: raise it
 	rm -rf $(VENV)-freeze
 
 clean: ## Remove the environment, builds and caches
-	rm -rf $(VENV) $(VENV)-freeze build dist *.egg-info .benchmarks .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-freeze build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

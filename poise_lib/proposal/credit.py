@@ -4,8 +4,9 @@ Every finished child is an observation ``U(child) - U(parent) = sum of the effec
 effects are estimated together by ridge regression, a Gaussian posterior with a prior at zero: several changes made at
 once share what happened, and a change seen once is shrunk towards nothing.  Utilities enter through ``tanh``, so that
 one collapse does not outweigh everything else.  Reflections' advice is added on top, the stronger the closer it was
-earned to the parent.  Children that verification refused or that failed mark the combination of their changes, not
-each part.
+earned to the parent; given again it grows no louder, since twenty runs with one ailment are no evidence for its remedy,
+and what the remedy did to those who took it is in the effects.  Children that verification refused or that failed mark
+the combination of their changes, not each part.
 """
 
 from __future__ import annotations
@@ -144,16 +145,23 @@ def _estimates(rows: Sequence[tuple[dict[Feature, float], float]]) -> dict[Featu
 def _advice(
     archive: Sequence[Entry], lineage: frozenset[str]
 ) -> tuple[dict[tuple[str, str], float], dict[tuple[str, str], str]]:
-    """Signed strengths by (slot, kind), each within [-1, 1], and the reason of the strongest contribution."""
-    total: dict[tuple[str, str], float] = {}
-    loudest: dict[tuple[str, str], tuple[float, Advice]] = {}
+    """Signed strengths by (slot, kind), each within [-1, 1], and the reason of the side that is louder.
+
+    The strength is that of the strongest advice to try less that of the strongest to avoid.
+    """
+    sides: dict[tuple[str, str], dict[str, tuple[float, Advice]]] = {}
     for entry in archive:
         weight = 1.0 if entry.name in lineage else FOREIGN_ADVICE
         for item in entry.reflection.advice if entry.reflection else ():
             key = (item.slot, item.kind)
-            signed = weight * item.strength * (1.0 if item.action == "Try" else -1.0)
-            total[key] = total.get(key, 0.0) + signed
-            if abs(signed) > loudest.get(key, (0.0, item))[0]:
-                loudest[key] = (abs(signed), item)
-    strengths = {key: math.tanh(value) for key, value in total.items()}
-    return strengths, {key: item.reason for key, (_, item) in loudest.items() if item.reason}
+            strongest = sides.setdefault(key, {})
+            if item.action not in strongest or weight * item.strength > strongest[item.action][0]:
+                strongest[item.action] = (weight * item.strength, item)
+    strengths, reasons = {}, {}
+    for key, strongest in sides.items():
+        for_it, against_it = (strongest[action][0] if action in strongest else 0.0 for action in ("Try", "Avoid"))
+        strengths[key] = for_it - against_it
+        _, loudest = max(strongest.values(), key=lambda side: side[0])
+        if loudest.reason:
+            reasons[key] = loudest.reason
+    return strengths, reasons

@@ -60,7 +60,7 @@ def render(composition: Composition, title: str, hypothesis: str) -> str:
 
 def _docstring(present: Sequence[Kind], title: str, hypothesis: str) -> str:
     """Title, hypothesis and formulas in pipeline order."""
-    text = textwrap.fill(f"{_plain(hypothesis)}.", WIDTH)
+    text = textwrap.fill(f"{_plain(hypothesis)}.", WIDTH, break_on_hyphens=False)
     formulas = []
     for kind in present:
         formulas += textwrap.wrap(kind.formula, WIDTH - 4, initial_indent="    ", subsequent_indent=" " * 8)
@@ -210,7 +210,7 @@ def _filled(text: str, controls: dict[str, str]) -> str:
 def _function(head: str, summary: str, lines: Sequence[str]) -> str:
     docstring = f'    """{summary}"""'
     if len(docstring) > WIDTH:
-        wrapped = textwrap.wrap(summary, WIDTH - 12)
+        wrapped = textwrap.wrap(summary, WIDTH - 12, break_on_hyphens=False)
         docstring = '    """' + "\n    ".join(wrapped) + '\n    """'
     return f"def {head}:\n{docstring}\n" + textwrap.indent("\n".join(lines), "    ")
 

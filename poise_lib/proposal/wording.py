@@ -44,20 +44,23 @@ def hypothesis(parent: Entry, change: Difference) -> str:
             f"{verb} {step.parameter} from {step.before:g} to {step.after:g} tests how much of this is needed: "
             f"{_lower(kind.claim)}"
         )
-    if not change.added and change.removed:
-        sentences += [
-            f"It tests whether this is needed at all: {_lower(GRAMMAR.kinds[name].claim)}" for name in change.removed
-        ]
+    for name in _unreplaced(change):
+        kind = GRAMMAR.kinds[name]
+        sentences.append(f"Going without {kind.label} tests whether this is needed at all: {_lower(kind.claim)}")
     return _bounded(sentences)
 
 
 def expected_effect(change: Difference) -> str:
-    """What should be seen if the hypothesis holds."""
-    kinds = [GRAMMAR.kinds[name] for name in change.added] or [GRAMMAR.kinds[name] for name in change.changed]
-    prefix = (
-        "If the hypothesis holds, " if change.added else "If the mechanism matters, the change is seen where it acts: "
-    )
-    return _bounded([prefix + "; ".join(dict.fromkeys(kind.effect for kind in kinds)) + "."])
+    """What should be seen if the hypothesis holds: of what is new, of what is turned, and of what is gone."""
+    sentences = []
+    if change.added:
+        sentences.append(f"If the hypothesis holds, {_effects(change.added)}.")
+    if change.retuned:
+        kinds = [step.kind for step in _strongest_per_kind(change.retuned)]
+        sentences.append(f"If the setting matters, this is seen to another degree: {_effects(kinds)}.")
+    if gone := _unreplaced(change):
+        sentences.append(f"If what is gone was needed, this is lost: {_effects(gone)}.")
+    return _bounded(sentences)
 
 
 def rationale(
@@ -129,6 +132,17 @@ def _change_phrase(change: Difference) -> str:
     return _listed(parts)
 
 
+def _unreplaced(change: Difference) -> list[str]:
+    """Removed kinds whose slot nothing new fills: their loss is an experiment of its own."""
+    filled = {GRAMMAR.kinds[name].slot for name in change.added}
+    return [name for name in change.removed if GRAMMAR.kinds[name].slot not in filled]
+
+
+def _effects(kinds: Sequence[str]) -> str:
+    """What is seen where these kinds act, each effect once."""
+    return "; ".join(dict.fromkeys(GRAMMAR.kinds[name].effect for name in kinds))
+
+
 def _strongest_per_kind(retuned: Sequence[Retuning]) -> list[Retuning]:
     strongest: dict[str, Retuning] = {}
     for step in retuned:
@@ -150,8 +164,8 @@ def _listed(parts: Sequence[str]) -> str:
 
 
 def _lower(sentence: str) -> str:
-    """A sentence to go on with after a colon; single capital letters stay."""
-    return sentence if sentence[1:2].isupper() or sentence[1:2] == " " else sentence[:1].lower() + sentence[1:]
+    """A sentence to go on with after a colon; names such as "KL" stay."""
+    return sentence if sentence[1:2].isupper() else sentence[:1].lower() + sentence[1:]
 
 
 def _numeral(number: int) -> str:

@@ -96,9 +96,9 @@ def _benchmarks(child: Entry, parent: Entry | None) -> list[EvidenceItem]:
 
 def _weighed(findings: Sequence[Finding], gain: float | None) -> list[Advice]:
     """Advice of the findings; a fault in a run that gained all the same weighs half."""
-    factor = 0.5 if gain is not None and gain > 0 else 1.0
+    fault = 0.5 if gain is not None and gain > 0 else 1.0
     return [
-        item.model_copy(update={"strength": round(factor * item.strength, 4)})
+        item.model_copy(update={"strength": round((1.0 if finding.benign else fault) * item.strength, 4)})
         for finding in findings
         for item in finding.advice
     ]

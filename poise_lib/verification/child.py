@@ -54,6 +54,9 @@ def main(workdir: Path) -> None:
     except CandidateError as error:
         _write(workdir, protocol.Results(load_error=str(error)[: 2 * protocol.MAX_TEXT]), {})
         return
+    if surprise := _surprise(algorithm, request):
+        _write(workdir, protocol.Results(load_error=surprise), {})
+        return
     prober = _Prober(algorithm, request, arrays)
     calls = {call["name"]: prober.call(call) for call in request["calls"]}
     schedules = {
@@ -63,6 +66,16 @@ def main(workdir: Path) -> None:
     if request["training"]:
         training = _train(algorithm, request["hyper"])
         (workdir / protocol.TRAINING_FILE).write_text(training.model_dump_json(), encoding="utf-8")
+
+
+def _surprise(algorithm: Algorithm, request: Mapping[str, Any]) -> str:
+    """What the loaded module declares otherwise than its text was read; empty when nothing does.
+
+    Training goes by the module, verification by the text: what was verified would not be what is trained.
+    """
+    loaded = {"hyper": algorithm.hyper(), "needs": list(algorithm.needs), "aggregation": algorithm.aggregation}
+    differing = [name for name, value in loaded.items() if value != request[name]]
+    return f"the module declares another {differing[0]} than its text; write plain literals" if differing else ""
 
 
 def _write(workdir: Path, results: protocol.Results, arrays: Mapping[str, Tensor]) -> None:

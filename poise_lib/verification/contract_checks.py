@@ -148,6 +148,9 @@ def micro_batch_free(answer: Answer, plan: Plan) -> Check:
     """A response's loss does not depend on which others share its micro-batch."""
     bad = []
     for name in calls.TRANSFORMED:
+        if error := answer.results.calls[calls.part(name)].error:
+            bad.append(f"{name}, {calls.PART_ROWS} responses alone: {error}")
+            continue
         rows = slice(min(calls.PART_ROWS, plan.request.situations[name].samples))
         whole, alone = answer.array(calls.base(name), "loss")[rows], answer.array(calls.part(name), "loss")
         gap = distance(whole, alone)

@@ -40,7 +40,8 @@ class Declarations:
     functions: frozenset[str]
     """Which of :data:`FUNCTIONS` it defines."""
     strings: frozenset[str]
-    """Every string that its functions mention: a hyperparameter whose name is not among them is never read."""
+    """Every string in its contract functions and what they call: a hyperparameter whose name is not among them is never
+    read."""
 
     @property
     def hyper(self) -> dict[str, float]:
@@ -84,6 +85,9 @@ def read_declarations(tree: ast.Module) -> tuple[Declarations | None, tuple[Viol
             problems.append(Violation(0, 0, Code.DECLARATION, f"function {name} is missing", f"define {signature}"))
     for name in FUNCTIONS.keys() & functions.keys():
         problems.extend(_signature(functions[name]))
+    for name in FUNCTIONS.keys() & assigned.keys():
+        message, hint = f"{name} is assigned, not defined", f"write def {name}({', '.join(FUNCTIONS[name])})"
+        problems.append(Violation.at(assigned[name], Code.DECLARATION, message, hint))
     if hyperparameters is not None and mechanisms is not None:
         problems.extend(_switches(assigned["MECHANISMS"], mechanisms, hyperparameters))
     if problems:
@@ -96,7 +100,7 @@ def read_declarations(tree: ast.Module) -> tuple[Declarations | None, tuple[Viol
             hyperparameters=hyperparameters,
             mechanisms=mechanisms,
             functions=frozenset(FUNCTIONS.keys() & functions.keys()),
-            strings=_strings(functions.values()),
+            strings=_strings(functions),
         ),
         (),
     )
@@ -245,8 +249,9 @@ def _mechanisms(node: ast.expr, names: _Names) -> tuple[Mechanism, ...]:
 def _switches(
     node: ast.expr, mechanisms: tuple[Mechanism, ...], hyperparameters: Mapping[str, Hyperparameter]
 ) -> list[Violation]:
-    """Each mechanism is switched by a declared hyperparameter, which is on by default."""
+    """Each mechanism is switched by a declared hyperparameter, which is on by default, by its own value."""
     problems = []
+    taken: dict[tuple[str, float], str] = {}
     for mechanism in mechanisms:
         declared = hyperparameters.get(mechanism.hyperparameter)
         if declared is None:
@@ -259,6 +264,14 @@ def _switches(
         elif mechanism.off == declared.default:
             message = f"mechanism {mechanism.name!r} is off by default ({mechanism.hyperparameter} = {mechanism.off:g})"
             problems.append(Violation.at(node, Code.DECLARATION, message, "let the default switch it on, or drop it"))
+        switch = (mechanism.hyperparameter, mechanism.off)
+        if switch in taken:
+            message = (
+                f"mechanisms {taken[switch]!r} and {mechanism.name!r} have one switch, {switch[0]} = {switch[1]:g}"
+            )
+            hint = "give each a hyperparameter of its own, so that each can be ablated alone; or declare one mechanism"
+            problems.append(Violation.at(node, Code.DECLARATION, message, hint))
+        taken.setdefault(switch, mechanism.name)
     return problems
 
 
@@ -273,10 +286,18 @@ def _signature(node: ast.FunctionDef) -> list[Violation]:
     ]
 
 
-def _strings(functions: Any) -> frozenset[str]:
-    return frozenset(
-        node.value
-        for function in functions
-        for node in ast.walk(function)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    )
+def _strings(functions: Mapping[str, ast.FunctionDef]) -> frozenset[str]:
+    """The strings that a call of a contract function may come across; docstrings and dead functions do not count."""
+    found: set[str] = set()
+    pending = [name for name in FUNCTIONS if name in functions]
+    seen = set(pending)
+    while pending:
+        nodes = list(ast.walk(functions[pending.pop()]))
+        idle = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+        for node in nodes:
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in idle:
+                found.add(node.value)
+            elif isinstance(node, ast.Name) and node.id in functions and node.id not in seen:
+                seen.add(node.id)
+                pending.append(node.id)
+    return frozenset(found)

@@ -13,7 +13,8 @@ from poise_lib.verification.situations import Situation
 
 VARIED: Final = (at.RICH, at.LATE, at.EXPLORING, at.LARGE_GROUPS, at.EXTREME_RATIOS, at.EXTREME_LENGTHS, at.ALL_FAIL)
 """Situations in which mechanisms are switched off and hyperparameters moved."""
-TRANSFORMED: Final = (at.RICH, at.LATE)
+TRANSFORMED: Final = (at.RICH, at.EXPLORING, at.LATE)
+"""Situations at the start, in the middle and near the end of training, shown again in other guises."""
 PART_ROWS: Final = 17
 _EXTRA_COLUMNS: Final = 3
 

@@ -54,7 +54,8 @@ def _unreadable(source: str) -> Violation | None:
     if len(source) > MAX_CHARACTERS:
         message = f"{len(source)} characters; at most {MAX_CHARACTERS} are allowed"
         return Violation(0, 0, Code.TOO_LARGE, message, "say it more briefly")
-    for number, line in enumerate(source.splitlines(), 1):
+    # Not splitlines: it takes form feeds and U+2028 for the ends of lines, which Python does not, and so would hide them.
+    for number, line in enumerate(source.replace("\r\n", "\n").split("\n"), 1):
         if len(line) > _MAX_LINE:
             return Violation(number, 0, Code.TOO_LARGE, f"a line of {len(line)} characters", "break the line")
         strange = next((i for i, letter in enumerate(line) if not (letter.isprintable() or letter == "\t")), None)

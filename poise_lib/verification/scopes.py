@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-_CONTAINERS: Final = (ast.List, ast.ListComp, ast.Dict, ast.DictComp, ast.Set, ast.SetComp)
+_CONTAINERS: Final = (ast.List, ast.ListComp, ast.Dict, ast.DictComp)
 _MAKERS: Final = frozenset({
     "arange", "cat", "clone", "eye", "full", "full_like", "linspace", "new_full", "new_ones", "new_zeros", "ones",
     "ones_like", "stack", "tensor", "where", "zeros", "zeros_like",
@@ -28,7 +28,7 @@ class Scope:
 
     names: set[str] = field(default_factory=set)
     containers: set[str] = field(default_factory=set)
-    """Names that always hold a list, dict or set that the function wrote down."""
+    """Names that always hold a list or dict that the function wrote down."""
     values: set[str] = field(default_factory=set)
     """Names that always hold a number or tensor that the function made."""
 

@@ -18,18 +18,23 @@ from poise_lib.verification.violations import Code, Violation
 _CONTRACT: Final = "poise_lib.algorithms.contract"
 _DECLARATIONS: Final = ("Hyperparameter", "Mechanism")
 
-_PLAIN_STATEMENTS: Final = (ast.Return, ast.If, ast.Expr, ast.Pass, ast.Break, ast.Continue, ast.Assert)
+_PLAIN_STATEMENTS: Final = (ast.Return, ast.If, ast.Expr, ast.Pass, ast.Break, ast.Continue)
 _PLAIN_EXPRESSIONS: Final = (
-    ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.IfExp, ast.Dict, ast.Set, ast.List, ast.Tuple, ast.ListComp, ast.SetComp,
-    ast.DictComp, ast.GeneratorExp, ast.Compare, ast.JoinedStr, ast.FormattedValue, ast.Subscript, ast.Starred,
+    ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.IfExp, ast.Dict, ast.List, ast.Tuple, ast.ListComp, ast.DictComp,
+    ast.GeneratorExp, ast.Compare, ast.JoinedStr, ast.FormattedValue, ast.Subscript, ast.Starred,
     ast.Slice, ast.comprehension, ast.keyword, ast.NamedExpr,
 )  # fmt: skip
 _OPERATORS: Final = (ast.operator, ast.unaryop, ast.boolop, ast.cmpop, ast.expr_context)
 _CONSTANTS: Final = (int, float, str, bool, type(None), type(...))
 _CONSTANT_EXPRESSIONS: Final = (
-    ast.Constant, ast.Tuple, ast.List, ast.Dict, ast.UnaryOp, ast.BinOp, ast.Name, ast.Attribute, ast.keyword,
-    *_OPERATORS,
+    ast.Constant, ast.Tuple, ast.Dict, ast.UnaryOp, ast.BinOp, ast.Name, ast.Attribute, ast.keyword, *_OPERATORS,
 )  # fmt: skip
+_TYPE_EXPRESSIONS: Final = (
+    ast.Constant, ast.Name, ast.Attribute, ast.Subscript, ast.Tuple, ast.List, ast.BinOp, ast.BitOr, ast.expr_context,
+)  # fmt: skip
+_TENSOR: Final = ("torch.Tensor", "torch:Tensor")
+_MEANT: Final = frozenset({"bool", "float", "int", "isinstance", "len", "round"})
+"""Builtins that the policy takes at their word: ``float(x)`` makes a number, which may be changed in place."""
 
 _INSTEAD: Final = {
     ast.While: "use a for loop over a range",
@@ -40,7 +45,10 @@ _INSTEAD: Final = {
     ast.Delete: "let names go out of scope",
     ast.Match: "use if and elif",
     ast.AsyncFunctionDef: "use plain functions",
+    ast.List: "write a tuple: a list that all calls share could be changed, by sort() for one",
 }
+_SET: Final = "use a tuple or the keys of a dict: the order of a set differs from one process to the next"
+_INSTEAD_OF: Final = {ast.Set: _SET, ast.SetComp: _SET}
 
 
 class Walker:
@@ -51,12 +59,14 @@ class Walker:
         self._imports = Imports()
         self._globals: set[str] = set()
         self._scopes: list[Scope] = []
+        self._in_message = False
+        """Within the text of an error, which no result can depend on."""
 
     def walk(self, tree: ast.Module) -> list[Violation]:
         """All violations in ``tree``, in order of position."""
         for statement in tree.body:
             if isinstance(statement, ast.FunctionDef):
-                self._globals.add(statement.name)
+                self._define(statement, statement.name)
         for statement in tree.body:
             self._top(statement)
         return sorted(self.violations)
@@ -86,7 +96,7 @@ class Walker:
     def _top_assignment(self, node: ast.Assign | ast.AnnAssign) -> None:
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         if isinstance(node, ast.AnnAssign):
-            self._expression(node.annotation)
+            self._type(node.annotation)
         for target in targets:
             if not isinstance(target, ast.Name):
                 self._refuse(
@@ -94,9 +104,15 @@ class Walker:
                 )
                 continue
             self._check_binding(target, target.id)
-            self._globals.add(target.id)
+            self._define(target, target.id)
         if node.value is not None:
             self._constant(node.value)
+
+    def _define(self, node: ast.AST, name: str) -> None:
+        """A name of the module; it has one meaning, which is what the declarations are read by."""
+        if name in self._globals and name not in self._imports.objects:
+            self._refuse(node, Code.REBINDING, f"{name!r} is defined twice", "give each its own name")
+        self._globals.add(name)
 
     def _constant(self, node: ast.AST) -> None:
         """A constant expression: literals, arithmetic, earlier constants, the contract's declarations."""
@@ -111,7 +127,9 @@ class Walker:
                 node,
                 Code.MODULE_LEVEL,
                 f"{type(node).__name__} at the top of the module",
-                "only literals, arithmetic on them, Hyperparameter(...) and Mechanism(...) stand there",
+                _INSTEAD.get(
+                    type(node), "only literals, arithmetic on them, Hyperparameter(...) and Mechanism(...) stand there"
+                ),
             )
             return
         if isinstance(node, (ast.Name, ast.Attribute, ast.Constant)):
@@ -129,7 +147,7 @@ class Walker:
         if getattr(node, "type_params", None):
             self._refuse(node, Code.STATEMENT, "type parameters", "use plain annotations")
         if node.returns is not None:
-            self._expression(node.returns)
+            self._type(node.returns)
         self._arguments(node.args)
         self._scopes.append(scope_of(node))
         for statement in node.body:
@@ -144,7 +162,7 @@ class Walker:
             if isinstance(argument, ast.arg):
                 self._check_binding(argument, argument.arg)
                 if argument.annotation is not None:
-                    self._expression(argument.annotation)
+                    self._type(argument.annotation)
 
     def _statement(self, node: ast.stmt) -> None:
         if isinstance(node, ast.FunctionDef):
@@ -154,12 +172,14 @@ class Walker:
             for target in node.targets:
                 self._target(target)
         elif isinstance(node, ast.AnnAssign):
-            self._expression(node.annotation)
+            self._type(node.annotation)
             if node.value is not None:
                 self._expression(node.value)
             self._target(node.target)
         elif isinstance(node, ast.AugAssign):
             self._expression(node.value)
+            if isinstance(node.op, ast.Mod):
+                self._remainder(node, node.value)
             self._augmented(node)
         elif isinstance(node, ast.For):
             self._target(node.target)
@@ -170,6 +190,10 @@ class Walker:
             self._with(node)
         elif isinstance(node, ast.Raise):
             self._raise(node)
+        elif isinstance(node, ast.Assert):
+            self._expression(node.test)
+            if node.msg is not None:
+                self._message(node.msg)
         elif isinstance(node, _PLAIN_STATEMENTS):
             for child in ast.iter_child_nodes(node):
                 if isinstance(child, ast.stmt):
@@ -195,7 +219,13 @@ class Walker:
                 node, Code.STATEMENT, "raise without an exception, or from a cause", "raise ValueError(message)"
             )
         else:
-            self._expression(node.exc)
+            self._message(node.exc)
+
+    def _message(self, node: ast.expr) -> None:
+        """What an error says."""
+        outer, self._in_message = self._in_message, True
+        self._expression(node)
+        self._in_message = outer
 
     def _target(self, node: ast.expr) -> None:
         """Something that is assigned to."""
@@ -242,10 +272,35 @@ class Walker:
         scope = self._scopes[-1]
         return node.id in scope.values or (containers and node.id in scope.containers)
 
+    def _type(self, node: ast.AST) -> None:
+        """An annotation, or what ``isinstance`` compares with: names of types, and nothing that could have an effect."""
+        if not isinstance(node, _TYPE_EXPRESSIONS):
+            message = f"{type(node).__name__} in a type"
+            self._refuse(node, Code.EXPRESSION, message, "write the names of types, such as torch.Tensor or int | None")
+        elif self._means_tensor(node) or (isinstance(node, ast.Name) and node.id == "str"):
+            return
+        elif isinstance(node, (ast.Name, ast.Attribute)):
+            self._expression(node)
+        else:
+            for child in ast.iter_child_nodes(node):
+                self._type(child)
+
+    def _means_tensor(self, node: ast.AST) -> bool:
+        if isinstance(node, ast.Name):
+            return self._imports.objects.get(node.id) in _TENSOR
+        return isinstance(node, ast.Attribute) and self._imports.path(node) in _TENSOR
+
     # Expressions -----------------------------------------------------------------------------------------------------
 
     def _expression(self, node: ast.AST) -> None:
-        if isinstance(node, ast.Name):
+        if self._means_tensor(node):
+            self._refuse(
+                node,
+                Code.MODULE_ATTRIBUTE,
+                "torch.Tensor used as a value",
+                "it is a type: Tensor(3) holds whatever the memory held; call methods on tensors, make them by zeros",
+            )
+        elif isinstance(node, ast.Name):
             self._name(node)
         elif isinstance(node, ast.Attribute):
             self._attribute(node)
@@ -260,6 +315,7 @@ class Walker:
             self._expression(node.body)
             self._scopes.pop()
         elif isinstance(node, (*_PLAIN_EXPRESSIONS, *_OPERATORS)):
+            self._text_of_a_value(node)
             if isinstance(node, (ast.comprehension, ast.NamedExpr)):
                 self._target(node.target)
             for child in ast.iter_child_nodes(node):
@@ -269,8 +325,29 @@ class Walker:
                 node,
                 Code.EXPRESSION,
                 f"{type(node).__name__} is not allowed",
-                "use plain expressions on tensors and numbers",
+                _INSTEAD_OF.get(type(node), "use plain expressions on tensors and numbers"),
             )
+
+    def _text_of_a_value(self, node: ast.AST) -> None:
+        """The text of a function holds its address, which is another in every process: a source of random numbers.
+
+        Functions, and all else that is no text or number, refuse a format that is not empty.
+        """
+        if self._in_message:
+            return
+        if isinstance(node, ast.FormattedValue):
+            spec = node.format_spec.values if isinstance(node.format_spec, ast.JoinedStr) else []
+            if node.conversion != -1 or not any(isinstance(part, ast.Constant) and part.value for part in spec):
+                hint = "say the format, {name:s} or {number:g}; errors may say anything"
+                self._refuse(node, Code.EXPRESSION, "the text of a value of any type", hint)
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod):
+            self._remainder(node, node.right)
+
+    def _remainder(self, node: ast.AST, right: ast.expr) -> None:
+        """``%`` formats where its left side is a string, and then its result may be the text of anything but a number."""
+        if not (isinstance(right, ast.Constant) and isinstance(right.value, (int, float))):
+            hint = "use torch.remainder, math.fmod or divmod(a, b)[1]; for text an f-string"
+            self._refuse(node, Code.EXPRESSION, "% by something that is no number literal", hint)
 
     def _name(self, node: ast.Name) -> None:
         name = node.id
@@ -310,6 +387,9 @@ class Walker:
                     f"{base}.{node.attr} is not allowed",
                     "only pure functions of tensors are; see the allow-list of the verification package",
                 )
+            elif f"{base}.{node.attr}" in allowed.modules():
+                message = f"module {base}.{node.attr} used as a value"
+                self._refuse(node, Code.MODULE_AS_VALUE, message, "write module.function where it is needed")
             return
         elif isinstance(node.value, ast.Name) and self._imports.objects.get(node.value.id) == f"{_CONTRACT}:Family":
             if node.attr not in allowed.family_members():
@@ -341,8 +421,12 @@ class Walker:
         )
         if not own_list:
             self._expression(function)
-        for argument in node.args:
-            self._expression(argument)
+        types = self._type_arguments(function)
+        for position, argument in enumerate(node.args):
+            if position == types:
+                self._type(argument)
+            else:
+                self._expression(argument)
         for keyword in node.keywords:
             if keyword.arg is None:
                 self._refuse(keyword.value, Code.KEYWORD, "** in a call", "write the keywords out")
@@ -351,11 +435,20 @@ class Walker:
                 self._refuse(keyword.value, Code.KEYWORD, f"keyword {keyword.arg!r}", f"not allowed: {reason}")
             self._expression(keyword.value)
 
+    def _type_arguments(self, function: ast.expr) -> int | None:
+        """Which argument of a call is a type: the second of ``isinstance``, the first of ``typing.cast``."""
+        name = function.id if isinstance(function, ast.Name) else ""
+        if name == "isinstance":
+            return 1
+        return 0 if self._imports.objects.get(name) == "typing:cast" else None
+
     def _check_binding(self, node: ast.AST, name: str) -> None:
         if name.startswith("__"):
             self._refuse(node, Code.UNDERSCORE, f"name {name!r}", "names with two leading underscores are not allowed")
         if name in self._imports.modules or name in self._imports.objects:
             self._refuse(node, Code.REBINDING, f"{name!r} is an import and is bound again", "choose another name")
+        if name in _MEANT:
+            self._refuse(node, Code.REBINDING, f"builtin {name!r} gets a second meaning", "choose another name")
 
 
 def _is_number_or_text(node: ast.expr) -> bool:

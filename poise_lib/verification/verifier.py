@@ -80,7 +80,7 @@ def verify(
         SandboxError: the sandbox itself cannot be started.
     """
     started = time.monotonic()
-    verification = _Verification(started, "sha256:" + hashlib.sha256(source.encode()).hexdigest())
+    verification = _Verification(started, _digest(source))
     policy = check_source(source)
     if policy.tree is None:
         return verification.end(_violated("static-policy", policy.violations))
@@ -114,6 +114,11 @@ def verify(
         return verification.end()
     finally:
         remove_workdir(folder)
+
+
+def _digest(source: str) -> str:
+    """Of any text, also of one with lone surrogates, which the static policy is about to refuse."""
+    return "sha256:" + hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _violated(check: str, violations: tuple[Violation, ...]) -> Check:

@@ -22,9 +22,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import skip_init
 
-from poise_lib.evaluation.nano.kernels import rms_norm, squared_relu
+from poise_lib.evaluation.nano.kernels import inject, rms_norm, squared_relu
 from poise_lib.evaluation.nano.task import PROMPT_LENGTH, RESPONSE_VOCABULARY, TOKENS
 
 RESPONSE_LENGTH = 40
@@ -45,6 +44,33 @@ class ModelConfig:
         return self.width // self.heads
 
 
+class Linear(nn.Module):
+    """``x @ weight.T``; the weights are whatever the memory holds until they are loaded or drawn.
+
+    PyTorch's own layers draw weights that would be thrown away, and skipping that (``skip_init``) imports its compiler.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[N, inputs] -> [N, outputs]."""
+        return F.linear(hidden, self.weight)
+
+
+class Embedding(nn.Module):
+    """Row ``i`` of ``weight`` for each ``i``; not initialised, as :class:`Linear`."""
+
+    def __init__(self, rows: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(rows, width))
+
+    def forward(self, index: Tensor) -> Tensor:
+        """[...] int64 -> [..., width]."""
+        return F.embedding(index, self.weight)
+
+
 class Block(nn.Module):
     """One transformer layer: its projections; attention itself is wired by the callers."""
 
@@ -52,11 +78,11 @@ class Block(nn.Module):
         super().__init__()
         width = config.width
         self.attention_norm = nn.Parameter(torch.ones(width))
-        self.qkv = skip_init(nn.Linear, width, 3 * width, bias=False)
-        self.out = skip_init(nn.Linear, width, width, bias=False)
+        self.qkv = Linear(width, 3 * width)
+        self.out = Linear(width, width)
         self.mlp_norm = nn.Parameter(torch.ones(width))
-        self.up = skip_init(nn.Linear, width, 4 * width, bias=False)
-        self.down = skip_init(nn.Linear, 4 * width, width, bias=False)
+        self.up = Linear(width, 4 * width)
+        self.down = Linear(4 * width, width)
 
     def project(self, hidden: Tensor) -> Tensor:
         """Queries, keys and values side by side: [N, D] -> [N, 3D]."""
@@ -99,11 +125,11 @@ class Policy(nn.Module):
     def __init__(self, config: ModelConfig | None = None) -> None:
         super().__init__()
         self.config = config or ModelConfig()
-        self.embedding = skip_init(nn.Embedding, len(TOKENS), self.config.width)
-        self.position = skip_init(nn.Embedding, PROMPT_LENGTH + RESPONSE_LENGTH, self.config.width)
+        self.embedding = Embedding(len(TOKENS), self.config.width)
+        self.position = Embedding(PROMPT_LENGTH + RESPONSE_LENGTH, self.config.width)
         self.blocks = nn.ModuleList(Block(self.config) for _ in range(self.config.layers))
         self.norm = nn.Parameter(torch.ones(self.config.width))
-        self.head = skip_init(nn.Linear, self.config.width, RESPONSE_VOCABULARY, bias=False)
+        self.head = Linear(self.config.width, RESPONSE_VOCABULARY)
 
     @property
     def stack(self) -> Iterable[Block]:
@@ -180,7 +206,7 @@ class SharedPrefix:
         pairs = zip(self._computed.tensors(), self.prefix.tensors(), strict=True)
         reached = [(computed, cut.grad) for computed, cut in pairs if cut.grad is not None]
         if reached:
-            torch.autograd.backward([computed for computed, _ in reached], [gradient for _, gradient in reached])
+            inject([computed for computed, _ in reached], [gradient for _, gradient in reached])
 
 
 def save(policy: Policy, path: Path) -> None:

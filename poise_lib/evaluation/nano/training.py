@@ -34,6 +34,7 @@ from poise_lib.evaluation.nano.checks import finite_coefficients, require
 from poise_lib.evaluation.nano.config import NanoConfig
 from poise_lib.evaluation.nano.measure import Meter, rollout_metrics
 from poise_lib.evaluation.nano.model import Policy, Prefix, SharedPrefix
+from poise_lib.evaluation.nano.optimiser import AdamW
 from poise_lib.evaluation.nano.rollout import Rollout, roll_out
 
 OnStep = Callable[[dict[str, float]], None]
@@ -71,14 +72,11 @@ def train(
             the message says what, and at which step.
     """
     policy, reference = base(), base() if "reference" in algorithm.needs else None
-    optimiser = torch.optim.AdamW(
-        policy.parameters(), lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True
-    )
+    optimiser = AdamW.over(policy.parameters(), config.learning_rate)
     trajectory: list[dict[str, float]] = []
     for step in range(config.steps):
         rate = config.learning_rate * min(1.0, (step + 1) / (config.warmup_steps + 1))
-        for group in optimiser.param_groups:
-            group["lr"] = rate
+        optimiser.rate = rate
         history = tuple(MappingProxyType(record) for record in trajectory)
         coefficients = finite_coefficients(algorithm, history, hyper, step)
         started = time.perf_counter()
@@ -196,9 +194,7 @@ def _batch(at: _Step, rollout: Rollout, ref_logprobs: Tensor | None) -> Batch:
     )
 
 
-def _update(
-    at: _Step, policy: Policy, reference: Policy | None, optimiser: torch.optim.Optimizer, rollout: Rollout
-) -> Meter:
+def _update(at: _Step, policy: Policy, reference: Policy | None, optimiser: AdamW, rollout: Rollout) -> Meter:
     """All epochs and mini-batches of one step; returns what was measured."""
     config, mask = at.config, rollout.mask
     ref_logprobs = None if reference is None else _reference_logprobs(reference, rollout, config)
@@ -217,7 +213,7 @@ def _update(
                 raise CandidateError(f"step {at.step}: the gradient of policy_loss is not finite (norm {norm})")
             meter.add(names.GRAD_NORM, norm, 1.0)
             optimiser.step()
-            optimiser.zero_grad()
+            optimiser.clear()
     return meter
 
 

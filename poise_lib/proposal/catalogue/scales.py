@@ -13,7 +13,7 @@ KINDS = (
         name="unscaled",
         slot=Slot.SCALE,
         family=Family.CORE_SIGNAL,
-        label="no scale",
+        label="unscaled rewards",
         claim="Centred rewards are used as they are, so that a group weighs by how undecided it is.",
         effect="hard and easy groups weigh less than undecided ones",
         formula="A = r - mu",

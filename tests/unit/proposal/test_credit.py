@@ -76,6 +76,22 @@ def test_advice_of_the_lineage_counts_more_than_that_of_strangers():
     assert near.leaning("routing", "sign-balance") == 0.0
 
 
+def test_advice_does_not_grow_louder_by_being_given_again():
+    def leaning(times):
+        archive = [entry("root", GRPO, 40.0), *(advised(f"c{i}", "root", "Try", 0.4) for i in range(times))]
+        return learn(archive, frozenset()).leaning("routing", "rare-success")
+
+    assert leaning(40) == leaning(1) == pytest.approx(0.3 * 0.4)
+
+
+def test_the_reason_given_for_advice_is_that_of_the_louder_side():
+    weak = [advised(f"weak{i}", "root", "Try", 0.3) for i in range(9)]
+    archive = [entry("root", GRPO, 40.0), *weak, advised("strong", "root", "Avoid", 0.9)]
+    credit = learn(archive, frozenset())
+    assert credit.leaning("routing", "rare-success") < 0
+    assert credit.reasons["routing", "rare-success"] == "seen in strong"
+
+
 def test_a_lineage_is_the_candidate_and_its_ancestors():
     archive = [entry("a", GRPO), entry("b", GRPO, None, "a"), entry("c", GRPO, None, "b"), entry("d", GRPO, None, "a")]
     assert lineage_of("c", archive) == {"a", "b", "c"}

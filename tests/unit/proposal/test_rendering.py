@@ -87,6 +87,12 @@ def test_rendered_modules_satisfy_the_projects_linter_and_formatter(tmp_path):
     assert layout.returncode == 0, layout.stdout
 
 
+def test_a_word_with_hyphens_stays_on_one_line():
+    for padding in range(12):
+        source = render(GRPO, "Title", f"{'x' * (90 + padding)} keeps valid-but-wrong above invalid")
+        assert "valid-but-wrong" in source, padding
+
+
 def test_texts_cannot_break_out_of_their_quotes():
     source = render(GRPO, 'A "quoted" \\ title\n', 'Because """ of\nthat \\')
     tree = ast.parse(source)

@@ -94,6 +94,12 @@ def test_entropy_as_low_as_the_parents_is_not_the_childs_doing():
     assert names(summary(**{"actor/entropy.last": 0.05}), summary(**{"actor/entropy.last": 0.06})) == []
 
 
+def test_a_loss_on_a_larger_scale_than_the_parents_is_no_spike():
+    """Measured: RLOO's sums over tokens beside GRPO's means, docs/evidence/calibration/runs.jsonl."""
+    large = {"actor/grad_norm.first": 1.09, "actor/grad_norm.last": 6.07, "actor/grad_norm.high": 6.07}
+    assert names(summary(**large)) == []
+
+
 def test_a_tiny_kl_does_not_spike():
     assert names(summary(**{"actor/kl.high": 0.01, "actor/kl.last": 0.0001})) == []
 

@@ -98,6 +98,19 @@ def test_a_fault_weighs_half_where_the_candidate_gained_all_the_same():
     assert strengths[0] == strengths[1] / 2
 
 
+def test_advice_of_a_strength_does_not_shrink_where_the_candidate_gained():
+    solved = {"groups/all_correct.last": 0.7}
+    strengths = [
+        next(
+            item.strength
+            for item in reflect(child(u, "rare-success", trajectory=summary(**solved)), PARENT, None).advice
+            if item.kind == "difficulty-weighting"
+        )
+        for u in (42.0, 38.0)
+    ]
+    assert strengths[0] == strengths[1] == 0.4
+
+
 def test_a_root_and_an_unscored_candidate_have_a_reflection_too():
     assert reflect(PARENT, None, PARENT).diagnosis.startswith("GRPO scored 40.00.")
     failed = child(None, "rare-success", phase=CandidatePhase.FAILED, metrics={}, trajectory={})

@@ -44,6 +44,30 @@ def test_kappa_pays_for_what_is_far_from_the_observed() -> None:
     assert deviation[40] > 1.5 * deviation[4]
 
 
+def closed_form(observed: list[int], gains: list[float], setting: GaussianProcess) -> np.ndarray:
+    """mean + kappa * deviation of an RBF process by the textbook, at the grid's most likely length and noise."""
+    x, y = GRID[observed], np.array(gains)
+    z = (y - y.mean()) / y.std()
+    found = []
+    for noise in (min(setting.noise * factor, 0.98) for factor in (18.0, 5.0, 1.0, 0.2)):
+        for length in (setting.length_scale * factor for factor in (4.0, 2.0, 1.0)):
+            cross = (1 - noise) * np.exp(-((GRID - x.T) ** 2) / (2 * length**2))
+            inverse = np.linalg.inv(cross[observed] + (noise + 1e-8) * np.eye(len(x)))
+            likelihood = -0.5 * z @ inverse @ z + 0.5 * np.linalg.slogdet(inverse)[1]
+            variance = (1 - noise) - np.einsum("ij,jk,ik->i", cross, inverse, cross)
+            found.append((likelihood, cross @ inverse @ z + setting.kappa * np.sqrt(np.maximum(variance, 0))))
+    return y.mean() + y.std() * max(found, key=lambda item: item[0])[1]
+
+
+@pytest.mark.parametrize("kappa", [0.0, 1.0, 2.5])
+def test_the_bound_is_the_textbooks(kappa: float) -> None:
+    observed = [0, 5, 9, 20, 28, 33, 40]
+    gains = [0.3 + 0.4 * float(np.sin(2 * GRID[row, 0])) for row in observed]
+    setting = GaussianProcess(kernel=Kernel.RBF, kappa=kappa)
+    bound = upper_confidence(GRID, observed, gains, setting)
+    assert bound == pytest.approx(closed_form(observed, gains, setting), abs=1e-5)
+
+
 def test_the_deviation_leaves_the_noise_of_observations_out() -> None:
     rng = np.random.default_rng(0)
     features = np.zeros((200, 1))

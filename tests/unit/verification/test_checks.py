@@ -32,9 +32,11 @@ WRONG = {
     "finite: metric": ("finite", ('{"clip_fraction": clipped}', '{"clip_fraction": clipped / clipped.sum()}')),
     "mask: mean over padding": ("mask-respected", (SIGNAL, "scale = scale - batch.old_logprobs.mean(-1) * 0.1\n    " + SIGNAL)),
     "mask: unmasked entropy of neighbours": ("mask-respected", (LOSS, "loss = loss + 0.1 * inputs.entropy.mean(-1, keepdim=True)\n    " + LOSS)),
+    "mask: width of the padding in mid-training": ("mask-respected", (SIGNAL, "scale = scale * (mask_width(batch) if batch.step == 12 else 1.0)\n    " + SIGNAL, "def schedule(", "def mask_width(batch):\n    return batch.response_mask.shape[1]\n\n\ndef schedule(")),
     "order: neighbours as groups": ("order-free", (SIGNAL, "centred = centred - 0.1 * torch.roll(batch.rewards, 1, 0)\n    " + SIGNAL)),
     "order: label of the group": ("order-free", (SIGNAL, "centred = centred * (batch.group.float() + 2000.0)\n    " + SIGNAL)),
     "micro-batch: statistics in the loss": ("micro-batch-free", (LOSS, "loss = loss / (ops.masked_mean(inputs.advantages.abs(), mask) + 1.0)\n    " + LOSS)),
+    "micro-batch: raises on a small one": ("micro-batch-free", (LOSS, "if mask.shape[0] == 17:\n        raise ValueError('too few')\n    " + LOSS)),
     "schedule: needs a metric": ("schedule", ('history[-1].get("actor/entropy", 1.0)', 'history[-1]["actor/kl"]')),
     "schedule: divides by zero": ("schedule", ("math.exp(-min(entropy, 10.0))", "(1.0 / entropy if history else 1.0)")),
     "schedule: a list": ("schedule", ('return {"bonus": hyper["bonus"]', 'return [hyper["bonus"]] if len(history) == 1 else {"bonus": hyper["bonus"]')),
@@ -45,6 +47,7 @@ WRONG = {
     "direction: sign of the advantage": ("direction", ("centred / scale", "-centred / scale")),
     "mechanism: never read": ("mechanisms-act", ('+ hyper["damping"]', '+ 0.0 * hyper["damping"] + 0.3')),
     "mechanism: off is not off": ("mechanisms-act", ('+ hyper["damping"]', '+ (0.3 if hyper["damping"] == 0.0 else hyper["damping"])')),
+    "declarations: text and module differ": ("runs", ("Hyperparameter(0.2, 0.05, 0.5)", "Hyperparameter(9007199254740993 - 9007199254740992, -1.0, 2.0)")),
     "hyperparameter: never mentioned": ("hyperparameters-read", ('hyper["clip"], hyper["clip"])', "0.2, 0.2)")),
 }  # fmt: skip
 
@@ -138,3 +141,9 @@ def test_reports_repeat(verify_here, candidate):
     first, second = verify_here(candidate), verify_here(candidate)
     assert first.to_dict() == second.to_dict()
     assert set(first.to_dict(times=True)) - set(first.to_dict()) == {"timing"}
+
+
+def test_text_that_is_no_unicode_gives_a_report(verify_here, candidate):
+    report = verify_here(candidate + "# \ud800\n")
+    assert by_name(report)["static-policy"].status is Status.FAILED
+    assert report.source_digest.startswith("sha256:")

@@ -64,6 +64,12 @@ def test_arithmetic_and_earlier_constants_count_as_literals(broken):
         ("def advantages(batch: Batch, hyper)", "def advantage(batch: Batch, hyper)", "function advantages is missing"),
         ("def advantages(batch: Batch, hyper)", "def advantages(batch: Batch)", "exactly two"),
         ("def schedule(history, hyper)", "def schedule(*history)", "exactly two"),
+        (
+            "def schedule(history, hyper)",
+            "schedule = advantages\n\n\ndef other(history, hyper)",
+            "schedule is assigned, not defined",
+        ),
+        ('hyperparameter="bonus"', 'hyperparameter="damping"', "'damping' and 'bonus' have one switch, damping = 0"),
     ],
 )
 def test_wrong_declarations_are_named(broken, old, new, message):
@@ -71,3 +77,13 @@ def test_wrong_declarations_are_named(broken, old, new, message):
     assert declared is None
     assert message in "; ".join(problem.message for problem in problems)
     assert all(problem.hint for problem in problems)
+
+
+def test_strings_of_docstrings_and_of_dead_functions_do_not_count(broken):
+    """A hyperparameter is not read because its name stands somewhere."""
+    old = 'hyper["clip"], hyper["clip"])'
+    assert (
+        "clip" in read(broken(old, "reach(hyper), 0.2)") + '\ndef reach(hyper):\n    return hyper["clip"]\n')[0].strings
+    )
+    assert "clip" not in read(broken(old, "0.2, 0.2)") + '\ndef dead(hyper):\n    return hyper["clip"]\n')[0].strings
+    assert "clip" not in read(broken(old, '0.2, 0.2)\n    "clip"'))[0].strings

@@ -124,6 +124,27 @@ REFUSED_IN_FUNCTIONS = {
     "[torch for torch in hyper]": Code.REBINDING,
     "for LossOutput in hyper:\n    pass": Code.REBINDING,
     "__x = 1": Code.UNDERSCORE,
+    "float = lambda x: x\ny = float(batch.rewards)\ny += 1.0": Code.REBINDING,
+    "def len(x):\n    return x": Code.REBINDING,
+    "isinstance = max": Code.REBINDING,
+    # What differs from one process, or one call, to the next.
+    "torch.Tensor(3)": Code.MODULE_ATTRIBUTE,
+    "make = torch.Tensor\nmake(3)": Code.MODULE_ATTRIBUTE,
+    "isinstance(batch, (make := torch.Tensor))": Code.EXPRESSION,
+    "{'a', 'b'}": Code.EXPRESSION,
+    "{name for name in hyper}": Code.EXPRESSION,
+    "set(hyper)": Code.NAME,
+    "frozenset(hyper)": Code.NAME,
+    "text = f'{advantages}'": Code.EXPRESSION,
+    "text = f'{advantages!r:s}'": Code.EXPRESSION,
+    "empty = ''\ntext = f'{advantages:{empty}}'": Code.EXPRESSION,
+    "text = str(advantages)": Code.NAME,
+    "text = '%s' % (advantages,)": Code.EXPRESSION,
+    "text = '%s'\ntext %= advantages": Code.EXPRESSION,
+    # Code in annotations.
+    "def f(x: torch.zeros(3)):\n    pass": Code.EXPRESSION,
+    "def f() -> max(hyper):\n    pass": Code.EXPRESSION,
+    "x: (y := 3) = 1": Code.EXPRESSION,
 }
 
 REFUSED_AT_TOP = {
@@ -159,6 +180,16 @@ REFUSED_AT_TOP = {
     "seen = [1]\ndef f():\n    seen.append(1)": Code.ATTRIBUTE,
     "seen = [2, 1]\ndef f():\n    seen.sort()": Code.ATTRIBUTE,
     "seen = [1]\ndef f():\n    seen[0] = 1": Code.FOREIGN_ASSIGNMENT,
+    "seen = ([2, 1],)\ndef f():\n    first = seen[0]\n    first.sort()": Code.MODULE_LEVEL,
+    "seen = {'a': [2, 1]}": Code.MODULE_LEVEL,
+    "import poise_lib.algorithms as a\ndef f():\n    return a.ops": Code.MODULE_AS_VALUE,
+    "from torch import Tensor\ndef f():\n    return Tensor(3)": Code.MODULE_ATTRIBUTE,
+    # A declaration must not change between where it is read and the end.
+    "LOW = 1.0\nX = LOW\nLOW = 2.0": Code.REBINDING,
+    "LOW = 1.0\nX: (LOW := 2.0) = LOW": Code.EXPRESSION,
+    "X: max(1, 2) = 1": Code.EXPRESSION,
+    "def f():\n    pass\ndef f():\n    pass": Code.REBINDING,
+    "def f():\n    pass\ndef g():\n    pass\nf = g": Code.REBINDING,
     "Family.NEW": None,
     "x = Family.NO_SUCH": Code.ATTRIBUTE,
 }
@@ -169,6 +200,11 @@ UNREADABLE = {
     "\x00": Code.NOT_TEXT,
     "x = 1\x0c\x1b[2J": Code.NOT_TEXT,
     "x = '\u202e'": Code.NOT_TEXT,
+    "x = 1  # a new line \u2028 for an editor only": Code.NOT_TEXT,
+    "x = 1  # \x0c": Code.NOT_TEXT,
+    "x = 1\ry = 2": Code.NOT_TEXT,
+    "x = 1\r\ny = 2\r\n": None,
+    "x = '\ud800'": Code.NOT_TEXT,
     "x = " + "(" * 300 + "1" + ")" * 300: Code.SYNTAX,
     "x = " + "-" * 1500 + "1": Code.TOO_DEEP,
     "x = (\n" + "1 +\n" * 3000 + "1)": Code.TOO_DEEP,
@@ -201,6 +237,11 @@ ACCEPTED_IN_FUNCTIONS = [
     "return f'group_{batch.step:03d}'",
     "if (n := batch.rewards.shape[0]) > 1:\n    return n\nreturn math.log1p(math.pi)",
     "return torch.nn.functional.softmax(batch.rewards, dim=-1)",
+    "def helper(x: torch.Tensor | None) -> tuple[int, float]:\n    return 1, 2.0\nreturn helper(batch.rewards)",
+    "if batch.step % 2:\n    raise ValueError(f'{batch.rewards} at {batch.step!r}')\nassert hyper, f'{hyper}'",
+    "def helper(x: dict[str, float]) -> str:\n    return f'{x[\"a\"]:g}'\nreturn isinstance(hyper, str)",
+    "return [hyper[f'clip_{side:s}'] for side in ('low', 'high')]",
+    "if isinstance(batch.rewards, (torch.Tensor, float)):\n    return batch.rewards\nreturn None",
     "return (batch.rewards[:, None] == batch.rewards[None, :]).float() @ batch.rewards",
 ]
 

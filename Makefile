@@ -16,7 +16,7 @@ INSTALL = $(PIP) install --disable-pip-version-check --constraint constraints.tx
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench constraints clean
+.PHONY: help demo test lint format generate bench constraints clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -37,6 +37,10 @@ format: $(VENV)/.installed-dev ## Bring the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+generate: $(VENV)/.installed-dev ## Write the CRDs and the API reference from the models
+	$(BIN)/poise crds --output crds --docs docs/api.md
+	$(BIN)/poise crds --output charts/poise/files/crds
+
 bench: $(VENV)/.installed-dev ## Run every benchmark
 	@set -e; for file in benchmarks/bench_*.py; do \
 		echo "== $$file"; $(BIN)/python -m benchmarks.$$(basename $$file .py); \
@@ -44,7 +48,7 @@ bench: $(VENV)/.installed-dev ## Run every benchmark
 
 constraints: ## Pin anew what pyproject.toml admits today (torch stays: raise its line in constraints.txt by hand)
 	$(PYTHON) -m venv --clear $(VENV)-freeze
-	$(VENV)-freeze/bin/pip install $(PIP_EXTRA) "$$(grep '^torch==' constraints.txt)" --editable '.[controller,dev,llm]'
+	$(VENV)-freeze/bin/pip install $(PIP_EXTRA) "$$(grep '^torch==' constraints.txt)" --editable '.[local,controller,dev,llm]'
 	{ grep '^#' constraints.txt; $(VENV)-freeze/bin/pip freeze --all --exclude pip --exclude-editable | sed 's/+[a-z0-9.]*$$//'; } > $(VENV)-freeze/pins
 	mv $(VENV)-freeze/pins constraints.txt
 	rm -rf $(VENV)-freeze
@@ -58,9 +62,9 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || $(PYTHON) -m venv --clear --without-pip $(VENV)
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
-	$(INSTALL) --editable .
+	$(INSTALL) --editable '.[local]'
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(INSTALL) --editable '.[controller,dev,llm]'
+	$(INSTALL) --editable '.[local,controller,dev,llm]'
 	@touch $@ $(VENV)/.installed

@@ -2,9 +2,9 @@
 
 Candidate and baseline are trained on the same unseen seeds and scored on the same unseen problems.  Seeds move all
 algorithms together, so differences are paired by seed.  The interval is Student's t over the paired differences;
-with k candidates confirmed at once each gets the level 1 - (1 - confidence) / k (Bonferroni), so that all k
+with k candidates picked for confirmation each gets the level 1 - (1 - confidence) / k (Bonferroni), so that all k
 intervals cover together with at least the stated confidence.  That, with seeds and problems that the search never
-used, is the correction for having picked the best.
+used, is the correction for having picked the best.  A candidate whose runs failed was picked all the same: k stays.
 
 Differences that do not vary at all tell nothing about their deviation, and t would claim certainty from two lucky
 pairs.  There the sign test decides: n pairs of one sign have p = 2^(1-n); when that is not enough, the interval is
@@ -25,21 +25,24 @@ _NO_DEVIATION = 1e-9
 
 
 def conclude(
-    baseline: Sequence[float], arms: Mapping[str, Sequence[float]], confidence: float
+    baseline: Sequence[float], arms: Mapping[str, Sequence[float]], confidence: float, *, picked: int
 ) -> tuple[ConfirmedCandidate, ...]:
     """What confirmation shows of each candidate, in the order of ``arms``.
 
     Args:
         baseline: utility of the baseline by seed.
         arms: candidate name to its utilities, in the same order of seeds.
-        confidence: joint level of the intervals of all arms, such as .95.
+        confidence: joint level of the intervals of all that were picked, such as .95.
+        picked: how many were picked for confirmation, those that dropped out since among them.
 
     Raises:
-        ValueError: fewer than two seeds, another number of seeds than the baseline, or a value that is not finite.
+        ValueError: fewer than two seeds, another number of seeds than the baseline, a value that is not finite, or
+            more arms than were picked.
     """
-    return tuple(
-        _compare(name, values, baseline, 1.0 - (1.0 - confidence) / len(arms)) for name, values in arms.items()
-    )
+    if len(arms) > picked:
+        raise ValueError(f"{len(arms)} arms, but only {picked} were picked for confirmation")
+    level = 1.0 - (1.0 - confidence) / max(picked, 1)
+    return tuple(_compare(name, values, baseline, level) for name, values in arms.items())
 
 
 def detectable_difference(sd_of_differences: float, n: int, power: float = 0.8, confidence: float = 0.95) -> float:

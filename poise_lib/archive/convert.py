@@ -23,6 +23,8 @@ def entry_from_candidate(candidate: Candidate, depth: int) -> Entry:
     """
     spec, status = candidate.spec, candidate.status
     archived = status.phase is CandidatePhase.ARCHIVED
+    # What was run, not what was proposed; code that is no rendering has only the proposal's word for it.
+    composition = (status.implementation.composition if status.implementation else ()) or spec.proposal.composition
     return Entry(
         name=candidate.metadata.name,
         parents=spec.parents,
@@ -32,7 +34,9 @@ def entry_from_candidate(candidate: Candidate, depth: int) -> Entry:
         title=spec.proposal.title,
         phase=status.phase,
         mechanisms=spec.proposal.mechanisms,
-        composition=spec.proposal.composition,
+        composition=composition,
+        proposed=spec.proposal.composition if composition != spec.proposal.composition else (),
+        reason=status.reason,
         source_digest=status.implementation.digest if status.implementation else None,
         behaviour_digest=status.verification.behaviour_digest if status.verification else None,
         metrics=status.metrics if archived else {},

@@ -23,6 +23,8 @@ from poise_lib.errors import StateError
 
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _CHUNK = 1 << 20
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Error numbers of a full disk."""
 
 
 @contextmanager
@@ -31,7 +33,7 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in NO_SPACE:
             hint = "the disk is full: free some space and run the same command again; everything before this is kept"
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             hint = "it cannot be written: check its owner and mode, or choose another --state directory"
@@ -72,6 +74,16 @@ def write_atomically(path: Path, data: bytes, *, replace: bool = True) -> bool:
             return True
         finally:
             Path(temporary).unlink(missing_ok=True)
+
+
+def _read(path: Path) -> bytes | None:
+    """The content of a file; None when there is none."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StateError(f"{path}: cannot be read: {error.strerror}; check its owner, its mode and the disk") from error
 
 
 class ArtifactStore:
@@ -131,17 +143,24 @@ class ArtifactStore:
             StateError: the blob is missing or damaged.
         """
         path = self.path(digest)
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError as error:
-            raise StateError(f"artifact {digest} is missing from {self.root}") from error
+        data = _read(path)
+        if data is None:
+            raise StateError(f"artifact {digest} is missing from {self.root}")
         if digest_of(data) != digest:
             raise StateError(f"{path}: damaged: its content does not have the digest {digest}; remove it and run again")
         return data
 
     def remove(self, digest: str) -> None:
         """Remove a blob; removing what is not there is no error."""
-        self.path(digest).unlink(missing_ok=True)
+        path = self.path(digest)
+        with disk_errors(path):
+            path.unlink(missing_ok=True)
+
+    def clean(self) -> None:
+        """Remove what writers that were killed left half written; for when no writer is at work."""
+        for pattern in (".put.*", "blobs/*/.*", "results/.*"):
+            for half in self.root.glob(pattern):
+                half.unlink(missing_ok=True)
 
     def _result_path(self, input_digest: str) -> Path:
         return self.root / "results" / (self.path(input_digest).parent.name + self.path(input_digest).name + ".json")
@@ -149,12 +168,16 @@ class ArtifactStore:
     def result(self, input_digest: str) -> dict[str, Any] | None:
         """The accepted result of the task with this input, or None.
 
-        A result that cannot be read, or names a blob that is gone, counts as none: the task runs again.
+        A result that is damaged, or names a blob that is gone, counts as none: the task runs again.
+
+        Raises:
+            StateError: the store cannot be read.
         """
+        data = _read(self._result_path(input_digest))
         try:
-            document = json.loads(self._result_path(input_digest).read_bytes())
+            document = json.loads(data or b"")
             payload = canonical_json(document["result"])
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError):
             return None
         if digest_of(payload) != document.get("digest"):
             return None

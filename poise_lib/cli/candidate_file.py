@@ -29,7 +29,7 @@ def choose(argument: str) -> Chosen:
     from poise_lib.resources.loading import read_text
 
     path = Path(argument)
-    if path.is_file() or argument.endswith(".py"):
+    if argument.endswith(".py") or path.is_file():
         source = read_text(path)
         if len(source) > MAX_CHARACTERS:
             raise InvalidInputError(

@@ -10,11 +10,16 @@ import click
 from poise_lib.cli.lineage import TreeNode
 from poise_lib.cli.report import verdict_sentence
 from poise_lib.cli.tables import rows
-from poise_lib.cli.text import clean, duration, number, signed
+from poise_lib.cli.text import clean, columns, duration, number, signed
 from poise_lib.resources import Candidate, Evaluation, Search
 from poise_lib.resources.candidate import Reflection, SelectionTerms, Verification
 
 _WRAP = 100
+"""Letters on a line of a long text, where the terminal has room for them."""
+
+
+def _room(indent: int) -> int:
+    return max(20, min(_WRAP, columns(_WRAP + 16) - indent))
 
 
 def describe_candidate(
@@ -165,7 +170,7 @@ def _fields(values: Mapping[str, str]) -> list[str]:
         text = clean(value)
         if not text:
             continue
-        wrapped = textwrap.wrap(text, _WRAP, break_long_words=False, break_on_hyphens=False) or [""]
+        wrapped = textwrap.wrap(text, _room(16), break_long_words=False, break_on_hyphens=False) or [""]
         lines.append(f"  {name + ':':<13} {wrapped[0]}")
         lines += [" " * 16 + line for line in wrapped[1:]]
     return lines
@@ -252,7 +257,7 @@ def _pairs(values: Mapping[str, float]) -> str:
 
 def _wrapped(texts: Iterable[str], indent: int) -> list[str]:
     space = " " * indent
-    return [space + line for text in texts if text for line in textwrap.wrap(clean(text), _WRAP)]
+    return [space + line for text in texts if text for line in textwrap.wrap(clean(text), _room(indent))]
 
 
 def _indent(text: str) -> list[str]:

@@ -5,7 +5,10 @@ The table names module, function and summary of each command, so that ``poise --
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
+import io
 import os
 import sys
 import tempfile
@@ -20,6 +23,10 @@ from poise_lib.errors import PoiseError
 
 EXIT_INTERRUPTED: Final = 130
 EXIT_UNEXPECTED: Final = 70
+_ENVIRONMENT: Final = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE}
+)
+"""Errors of the machine or its user's rights, not of poise."""
 
 EPILOG: Final = """\b
 Start here:
@@ -128,6 +135,9 @@ def cli(ctx: click.Context, debug: bool) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run ``poise`` and leave the process with its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a locale without the letter: a question mark, no failure
     sys.exit(invoke(given))
 
 
@@ -147,10 +157,23 @@ def invoke(arguments: list[str]) -> int:
         return error.exit_code
     except BrokenPipeError:
         # The reader (head, less) has gone; say nothing, and keep Python from complaining at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
+    except OSError as error:
+        if error.errno not in _ENVIRONMENT or "--debug" in arguments:
+            return _unexpected(error, "--debug" in arguments)
+        if error.filename is None:  # standard output; Python would fail again on what is left in its buffer
+            _drop_output()
+        where = error.filename if error.filename is not None else "the output"
+        _complain(f"{where}: cannot be read or written: {error.strerror}")
+        return PoiseError.exit_code
     except Exception as error:
         return _unexpected(error, "--debug" in arguments)
+
+
+def _drop_output() -> None:
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(message: str) -> None:

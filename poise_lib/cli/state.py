@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from poise_lib.errors import InvalidInputError
+from poise_lib.errors import InvalidInputError, StateError
 
 if TYPE_CHECKING:
     from poise_lib.local.state import StateDir
@@ -49,13 +49,18 @@ def find_state(given: Path | None) -> Path:
 
     Raises:
         InvalidInputError: it does not exist, is no state directory, or none was given and the folder does not decide.
+        StateError: it cannot be read.
     """
     if given is None and "POISE_STATE" in os.environ:
         given = Path(os.environ["POISE_STATE"])
     if given is not None:
-        if not given.exists():
+        try:
+            there, search = given.exists(), (given / "search.yaml").is_file()
+        except OSError as error:
+            raise StateError(f"{given}: cannot be read: {error.strerror}; check its owner and mode") from None
+        if not there:
             raise InvalidInputError(f"{given}: there is no such state directory; `poise run FILE` makes one")
-        if not (given / "search.yaml").is_file():
+        if not search:
             raise InvalidInputError(
                 f"{given}: is no state directory (it has no search.yaml); `poise run FILE` makes one"
             )

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
+import sys
 import unicodedata
 from typing import Final
+
+import click
 
 _ESCAPES: Final = re.compile(
     r"\x1b(?:\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|\[[0-?]*[ -/]*[@-~]?|[ -/]*[0-~]?)|\x9b[0-?]*[ -/]*[@-~]?"
@@ -25,6 +29,21 @@ def clean(text: object, *, lines: bool = False) -> str:
     if not lines:
         plain = plain.replace("\n", " ")
     return "".join(letter for letter in plain if letter == "\n" or unicodedata.category(letter) not in _HIDDEN)
+
+
+def echo_document(text: str, *, nl: bool = True) -> None:
+    """Print what a program will read (JSON, YAML, code), in UTF-8 whatever the locale, so that nothing of it is lost."""
+    click.echo((text + "\n" * nl).encode(), nl=False)
+
+
+def speaks_unicode() -> bool:
+    """Whether standard output can take box-drawing and block letters."""
+    return "utf" in (getattr(sys.stdout, "encoding", None) or "ascii").lower()
+
+
+def columns(fallback: int) -> int:
+    """Letters on a line of the terminal; ``fallback`` where there is none."""
+    return shutil.get_terminal_size((fallback, 24)).columns
 
 
 def width(text: str) -> int:

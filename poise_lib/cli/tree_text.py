@@ -13,13 +13,14 @@ titles stay legible.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import click
 
 from poise_lib.cli.lineage import TreeNode
-from poise_lib.cli.text import fit, number, pad, signed, width
+from poise_lib.cli.text import fit, number, signed, width
 from poise_lib.resources.candidate import CandidatePhase
 from poise_lib.resources.search import Verdict
 
@@ -133,7 +134,7 @@ def _remark(row: _Row, glyphs: Glyphs, room: int) -> str:
     return ", ".join(shown)
 
 
-def legend(glyphs: Glyphs = UNICODE) -> str:
-    """One line that explains the columns."""
-    columns = "name, title, utility, gain over its parent"
-    return click.style(f"{pad(columns, len(columns))}; {glyphs.best} marks the path to the best", dim=True)
+def legend(glyphs: Glyphs = UNICODE, columns: int = 110) -> list[str]:
+    """What the columns are, in one line where it fits."""
+    text = f"name, title, utility, gain over its parent; {glyphs.best} marks the path to the best"
+    return [click.style(line, dim=True) for line in textwrap.wrap(text, columns)]

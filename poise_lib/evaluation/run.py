@@ -51,6 +51,7 @@ def train_candidate(
     hyper: Mapping[str, float] | None = None,
     name: str = "candidate",
     limits: sandbox.Limits = TRAIN_LIMITS,
+    run: sandbox.SandboxRun = sandbox.run,
 ) -> TrainReport:
     """Train ``source`` in the sandbox.
 
@@ -63,6 +64,7 @@ def train_candidate(
         hyper: overrides of the candidate's hyperparameters.
         name: what messages call the candidate.
         limits: CPU, wall time, memory and files.
+        run: what runs the child.
 
     Raises:
         CandidateError: the candidate failed, or hit a limit; the message is the child's account of it.
@@ -80,7 +82,7 @@ def train_candidate(
         if record is not None and on_progress is not None:
             on_progress(record)
 
-    result = sandbox.run(TRAIN_ENTRY, workdir, limits, on_line)
+    result = run(TRAIN_ENTRY, workdir, limits, on_line)
     if not result.ok:
         raise CandidateError(f"training {name} failed: {result.reason}")
     try:

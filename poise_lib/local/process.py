@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from poise_lib.artifacts.store import disk_errors
+from poise_lib.errors import StateError
 from poise_lib.local.state import StateDir
 from poise_lib.tasks.protocol import MAX_RESULT_BYTES, FrameReader, TaskKind, TaskRequest, TaskResult
 
@@ -76,6 +77,10 @@ async def run_task(task: RunningTask, state: StateDir, token: str, on_progress: 
     """Run one attempt to its end.
 
     The process group is killed when the coroutine is cancelled or the time limit passes.
+
+    Raises:
+        StateError: the disk is full, or an artifact is damaged.  That is no candidate's fault, and another attempt
+            would meet it again: the user is told, rather than one candidate after the other failed.
     """
     request = task.request
     attempt = secrets.token_hex(16)
@@ -114,6 +119,9 @@ async def run_task(task: RunningTask, state: StateDir, token: str, on_progress: 
         shutil.rmtree(work, ignore_errors=True)
     if reader.accepted is not None and process.returncode == 0:
         return Outcome(reader.accepted)
+    if process.returncode == StateError.exit_code:
+        _, told, why = _last_words(log).partition(f"{StateError.__name__}: ")
+        raise StateError(why if told else f"{state.root}: {request.name} could not use it; see {log}")
     return Outcome(None, reader.problem or f"{_describe_exit(process.returncode or 0)}{_tail(log)}")
 
 
@@ -144,9 +152,13 @@ def _kill_group(pid: int) -> None:
 
 
 def _tail(log: Path) -> str:
+    words = _last_words(log)
+    return f": {words} (more in {log})" if words else ""
+
+
+def _last_words(log: Path) -> str:
+    """The last line on stderr that begins at the margin: what an exception says, without its traceback."""
     with contextlib.suppress(OSError):
         lines = log.read_bytes()[-_STDERR_TAIL:].decode("utf-8", "replace").splitlines()
-        telling = [line for line in lines if line and not line[0].isspace()]
-        if telling:
-            return f": {telling[-1]} (more in {log})"
+        return next((line for line in reversed(lines) if line and not line[0].isspace()), "")
     return ""

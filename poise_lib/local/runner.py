@@ -21,11 +21,12 @@ from poise_lib.errors import StateError
 from poise_lib.local.process import Outcome, RunningTask, run_task
 from poise_lib.local.state import StateDir, merge_search
 from poise_lib.resources import Candidate, Evaluation, Search
-from poise_lib.resources.evaluation import EvaluationPhase
+from poise_lib.resources.evaluation import FINAL_EVALUATION_PHASES, EvaluationPhase
 from poise_lib.resources.search import Checkpoints
 from poise_lib.search import Create, Observed, StartTask, TaskObservation, TaskState, Update, plan
 from poise_lib.search.naming import candidate_name
-from poise_lib.tasks.protocol import TaskRequest, TaskResult
+from poise_lib.search.status import FINAL_SEARCH_PHASES
+from poise_lib.tasks.protocol import TaskKind, TaskRequest, TaskResult
 
 TICK_SECONDS = 1.0
 """How often the clock is looked at while nothing ends: deadlines and the display."""
@@ -126,13 +127,30 @@ class _Run:
         """Drop weights that are scored and not wanted; see spec.retention."""
         wanted = self.search.spec.retention.checkpoints
         policy = evaluation.status.policy
-        if wanted is Checkpoints.NONE and policy is not None and evaluation.status.phase is EvaluationPhase.COMPLETE:
+        if wanted is not Checkpoints.NONE or policy is None or evaluation.status.phase is not EvaluationPhase.COMPLETE:
+            return
+        # Candidates that behave alike train to the same weights, and the other may have yet to be scored.
+        others = (run for run in self.evaluations.values() if run.status.policy == policy)
+        if all(run.status.phase in FINAL_EVALUATION_PHASES for run in others):
             self.state.artifacts.remove(policy)
+
+    def _train_again(self, request: TaskRequest) -> bool:
+        """Whether the weights to score are gone, so that their evaluation goes back to its training."""
+        policy = request.input.get("policy")
+        if request.kind is not TaskKind.SCORE or policy is None or self.state.artifacts.has(policy):
+            return False
+        for run in [item for item in self.evaluations.values() if item.status.policy == policy]:
+            if run.status.phase not in FINAL_EVALUATION_PHASES:
+                self._write(run.model_copy(update={"status": type(run.status)()}))
+                self.results.pop(f"{run.metadata.name}-train", None)
+        return True
 
     def _start(self, request: TaskRequest) -> bool:
         kept = self.state.artifacts.result(request.digest)
         if kept is not None:
             self.results[request.name] = TaskResult.model_validate(kept)
+            return True
+        if self._train_again(request):
             return True
         if len(self.running) >= self.workers:
             return False
@@ -170,11 +188,19 @@ class _Run:
 
 
 def prune_checkpoints(search: Search, evaluations: dict[str, Evaluation], state: StateDir) -> None:
-    """With retention Best, drop all trained weights but those of the best candidate and of the baseline."""
-    best = search.status.best
-    if search.spec.retention.checkpoints is not Checkpoints.BEST or best is None:
+    """Once a search has ended, drop the trained weights that its retention does not keep.
+
+    With Best those of the best candidate and of the baseline stay; with None none, also those that a runner killed
+    right after the score left behind.
+    """
+    wanted, best = search.spec.retention.checkpoints, search.status.best
+    if wanted is Checkpoints.ALL or search.status.phase not in FINAL_SEARCH_PHASES:
         return
-    keep = {best.candidate, candidate_name(search.metadata.name, 0, 0)}
+    if wanted is Checkpoints.BEST and best is None:
+        return
+    keep = (
+        {best.candidate, candidate_name(search.metadata.name, 0, 0)} if wanted is Checkpoints.BEST and best else set()
+    )
     kept = {run.status.policy for run in evaluations.values() if run.spec.candidate in keep}
     for run in evaluations.values():
         if (

@@ -93,7 +93,16 @@ class StateDir:
         return self._folder("evaluations", Evaluation.model_validate)
 
     def _folder(self, folder: str, parse: Callable[[Any], R]) -> list[R]:
-        resources = [self._load(path, parse) for path in sorted((self.root / folder).glob("*.yaml"))]
+        try:
+            # Not glob: it takes a folder that cannot be read for an empty one.
+            paths = sorted(path for path in (self.root / folder).iterdir() if path.suffix == ".yaml")
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StateError(
+                f"{self.root / folder}: cannot be read: {error.strerror}; check its owner and mode"
+            ) from error
+        resources = [self._load(path, parse) for path in paths]
         return [resource for resource in resources if resource.metadata.deletion_timestamp is None]
 
     @staticmethod
@@ -103,9 +112,9 @@ class StateDir:
             resource = parse(yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader))  # noqa: S506 - safe loaders
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
+            where = ".".join(str(part) for part in first["loc"]) or "the whole"
             raise StateError(f"{path}: damaged: {where}: {first['msg']}; {advice}") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise StateError(f"{path}: damaged: {' '.join(str(error).split())}; {advice}") from error
         except OSError as error:
             raise StateError(f"{path}: cannot be read: {error.strerror}") from error
@@ -159,7 +168,15 @@ class StateDir:
             file.flush()
         write_atomically(self.root / "run", token.encode())
         shutil.rmtree(self.root / "work", ignore_errors=True)
+        self._clean()
         return file
+
+    def _clean(self) -> None:
+        """Remove what a runner that was killed, or its tasks, left half written."""
+        for pattern in (".run.*", ".search.yaml.*", *(f"{folder}/.*.yaml.*" for folder in _FOLDERS.values())):
+            for half in self.root.glob(pattern):
+                half.unlink(missing_ok=True)
+        self.artifacts.clean()
 
 
 def merge_search(wanted: Search, state: StateDir) -> Search:

@@ -5,8 +5,9 @@ effects are estimated together by ridge regression, a Gaussian posterior with a 
 once share what happened, and a change seen once is shrunk towards nothing.  Utilities enter through ``tanh``, so that
 one collapse does not outweigh everything else.  Reflections' advice is added on top, the stronger the closer it was
 earned to the parent; given again it grows no louder, since twenty runs with one ailment are no evidence for its remedy,
-and what the remedy did to those who took it is in the effects.  Children that verification refused or that failed mark
-the combination of their changes, not each part.
+and what the remedy did to those who took it is in the effects.  Children that ended by their own fault
+(:attr:`~poise_lib.archive.entry.Entry.at_fault`: refused, diverged, collapsed) mark the combination of their changes,
+not each part; children that were lost or never judged say nothing.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from poise_lib.archive.entry import Entry
-from poise_lib.proposal.composition import Difference, difference
+from poise_lib.proposal.composition import Composition, Difference, canonical, difference
 from poise_lib.proposal.known import composition_of
-from poise_lib.resources.candidate import Advice, CandidatePhase
+from poise_lib.resources.candidate import Advice
 
 SATURATION = 3.0
 """Utility points at which a gain saturates: one detectable difference, as in the descendant gain of the selection."""
@@ -54,7 +55,7 @@ class Credit:
     reasons: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """Why the strongest advice of that key was given."""
     boundaries: tuple[frozenset[str], ...] = ()
-    """Sets of changes that were refused or failed together."""
+    """Sets of changes that were refused or failed together, one a child."""
 
     def effect(self, kind: str, parameter: str = "") -> Estimate:
         """The estimated effect of adding a kind, or of raising a parameter through its whole range."""
@@ -88,8 +89,8 @@ def learn(archive: Sequence[Entry], lineage: frozenset[str]) -> Credit:
         if parent is None:
             continue
         change = difference(compositions[parent.name], compositions[entry.name])
-        if entry.phase is not CandidatePhase.ARCHIVED:
-            boundaries.append(_touched(change))
+        if entry.at_fault:
+            boundaries.append(_boundary(change, entry, compositions[parent.name]))
         elif entry.utility is not None and parent.utility is not None:
             gain = math.tanh((entry.utility - parent.utility) / SATURATION)
             if features := _features(change):
@@ -113,6 +114,11 @@ def lineage_of(name: str, archive: Sequence[Entry]) -> frozenset[str]:
 
 def _touched(change: Difference) -> frozenset[str]:
     return frozenset({*(f"+{kind}" for kind in change.added), *(f"-{kind}" for kind in change.removed)})
+
+
+def _boundary(change: Difference, entry: Entry, parent: Composition) -> frozenset[str]:
+    """What a child at fault had changed when it ended; where repairs had undone everything, what was proposed."""
+    return _touched(change) or _touched(difference(parent, canonical(entry.proposed or entry.composition)))
 
 
 def _features(change: Difference) -> dict[Feature, float]:

@@ -16,7 +16,7 @@ import numpy as np
 from poise_lib.archive.entry import Entry
 from poise_lib.errors import InvalidInputError
 from poise_lib.proposal import wording
-from poise_lib.proposal.composition import difference, signature
+from poise_lib.proposal.composition import canonical, difference, signature
 from poise_lib.proposal.credit import learn, lineage_of
 from poise_lib.proposal.known import composition_of
 from poise_lib.proposal.moves import Move, Reference, apply, available, probabilities
@@ -44,7 +44,7 @@ def propose(
 ) -> tuple[Proposal, ...]:
     """Up to ``strategy.proposals_per_parent`` proposals for one parent, best first.
 
-    None has the composition of an archived entry or of another in the list.
+    None has the composition of an archived entry, before or after its repairs, or of another in the list.
 
     Args:
         parent: the selected parent with its terms and reference tiers.
@@ -122,6 +122,8 @@ def _draw(
     """Distinct drafts that the archive does not hold."""
     start = composition_of(parent)
     seen = {signature(composition_of(entry)) for entry in archive} | {signature(start)}
+    # What repairs had to change would have to be repaired again.
+    seen |= {signature(canonical(entry.proposed)) for entry in archive if entry.proposed}
     counts, shares = zip(*MOVE_COUNTS, strict=True)
     drawn: list[_Drawn] = []
     for _ in range(PATIENCE * wanted):

@@ -108,6 +108,9 @@ class Implementation(Model):
     source: Source = Field(description="The candidate module.")
     digest: Digest = Field(description="SHA-256 of the source.")
     revision: int = Field(1, ge=1, description="Counts repairs; 1 is the first.")
+    composition: tuple[Component, ...] = Field(
+        (), max_length=24, description="The composition that the source renders, after repairs; none for other code."
+    )
 
 
 class CheckResult(Model):

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from poise_lib.names import GROUP, VERSION
+from poise_lib.names import ANNOTATION_DEPTH, GROUP, VERSION
 from poise_lib.resources.candidate import Candidate
 from poise_lib.resources.evaluation import Evaluation
 from poise_lib.resources.messages import inner_model
@@ -55,6 +55,8 @@ class Kind:
     plural: str
     short: str
     columns: tuple[Column, ...]
+    selectable: tuple[str, ...] = ()
+    """Paths that ``--field-selector`` takes, beside those that every kind has."""
 
     @property
     def name(self) -> str:
@@ -67,6 +69,7 @@ class Kind:
         return f"{GROUP}_{self.plural}.yaml"
 
 
+_DEPTH: Final = ".metadata.annotations." + ANNOTATION_DEPTH.replace(".", "\\.")
 _AGE: Final = Column("Age", ".metadata.creationTimestamp", "date")
 
 KINDS: Final = (
@@ -77,17 +80,20 @@ KINDS: Final = (
         (
             Column("Phase", ".status.phase"),
             Column("Round", ".status.round", "integer"),
-            Column("Candidates", ".status.counts.total", "integer"),
+            Column("Done", ".status.progress", description="Finished candidates over the budget."),
             Column("Best", ".status.best.candidate"),
-            Column("Utility", ".status.best.utility", "number", description="On the search's own problems."),
+            Column(
+                "Gain", ".status.best.gain", "number", description="Over the baseline, on the search's own problems."
+            ),
             Column("Verdict", ".status.best.confirmation.verdict", description="On unseen seeds and problems."),
-            Column("Budget", ".spec.budget.candidates", "integer", wide=True),
+            Column("Utility", ".status.best.utility", "number", wide=True),
             Column("Archived", ".status.counts.archived", "integer", wide=True),
             Column("Rejected", ".status.counts.rejected", "integer", wide=True),
             Column("Failed", ".status.counts.failed", "integer", wide=True),
             Column("Message", ".status.message", wide=True),
             _AGE,
         ),
+        (".status.phase",),
     ),
     Kind(
         Candidate,
@@ -95,15 +101,17 @@ KINDS: Final = (
         "pcand",
         (
             Column("Search", ".spec.search"),
-            Column("Round", ".spec.round", "integer"),
+            Column("Parent", ".spec.parents[0]"),
+            Column("Depth", _DEPTH),
             Column("Phase", ".status.phase"),
+            Column("Reason", ".status.reason", description="Why it ended, where it did not end in the archive."),
             Column("Utility", ".status.utility", "number"),
             Column("Title", ".spec.proposal.title"),
-            Column("Parents", ".spec.parents", wide=True),
-            Column("Reason", ".status.reason", wide=True),
+            Column("Round", ".spec.round", "integer", wide=True),
             Column("Message", ".status.message", wide=True),
             _AGE,
         ),
+        (".spec.search", ".status.phase"),
     ),
     Kind(
         Evaluation,
@@ -119,6 +127,7 @@ KINDS: Final = (
             Column("Message", ".status.message", wide=True),
             _AGE,
         ),
+        (".spec.search", ".spec.candidate", ".status.phase"),
     ),
 )
 
@@ -158,6 +167,11 @@ def crd(kind: Kind) -> dict[str, Any]:
                     "served": True,
                     "storage": True,
                     "subresources": {"status": {}},
+                    **(
+                        {"selectableFields": [{"jsonPath": path} for path in kind.selectable]}
+                        if kind.selectable
+                        else {}
+                    ),
                     "additionalPrinterColumns": [column.to_document() for column in kind.columns],
                     "schema": {
                         "openAPIV3Schema": {
@@ -173,10 +187,17 @@ def crd(kind: Kind) -> dict[str, Any]:
     }
 
 
+class _WholeDumper(yaml.SafeDumper):
+    """Writes what two places share in both: an anchor is valid YAML, but nothing to read or to review."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
 def crd_yaml(kind: Kind) -> str:
     """The CRD as the text of its file."""
     head = "# Generated from poise_lib/resources by `poise crds --output crds`; do not edit.\n"
-    return head + yaml.safe_dump(crd(kind), sort_keys=False, width=120, allow_unicode=True)
+    return head + yaml.dump(crd(kind), Dumper=_WholeDumper, sort_keys=False, width=120, allow_unicode=True)
 
 
 def _metadata(model: type[BaseModel]) -> dict[str, Any]:

@@ -84,11 +84,13 @@ def read_text(path: Path) -> str:
     try:
         if path.is_dir():
             raise InvalidInputError(f"{path}: is a directory; name a file")
-        if (size := path.stat().st_size) > MAX_BYTES:
-            raise InvalidInputError(f"{path}: has {size:,} bytes; at most {MAX_BYTES:,} are read")
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            # Not what stat says: devices and pipes have no size there, and /dev/zero no end.
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise InvalidInputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if len(data) > MAX_BYTES:
+        raise InvalidInputError(f"{path}: has more than {MAX_BYTES:,} bytes, the most that are read; split it")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -20,6 +20,7 @@ from poise_lib.resources.base import (
     MetricName,
     Model,
     ObjectMeta,
+    ObjectName,
     ShortText,
     Source,
     Text,
@@ -37,6 +38,7 @@ from poise_lib.resources.search_status import (
     Verdict,
 )
 from poise_lib.resources.suites import SUITES
+from poise_lib.resources.template import PodTemplate
 
 __all__ = [
     "FIXED_FIELDS",
@@ -307,6 +309,9 @@ class EvaluationSettings(Model):
     probe: bool = Field(False, description="Whether a probe run must finish without collapse before the full one.")
     fidelities: Fidelities = Field(default_factory=Fidelities, description="Training protocols.")
     confirmation: Confirmation = Field(default_factory=Confirmation, description="Check of the winner.")
+    template: PodTemplate = Field(
+        default_factory=PodTemplate, description="Where and with what tasks run in a cluster; no effect elsewhere."
+    )
 
     @field_validator("suite")
     @classmethod
@@ -340,6 +345,15 @@ class Retention(Model):
     """What is kept once it is no longer needed."""
 
     checkpoints: Checkpoints = Field(Checkpoints.BEST, description="Trained weights to keep after scoring.")
+
+
+class DeletionPolicy(StrEnum):
+    """What becomes of the archive when the Search is deleted."""
+
+    RETAIN = "Retain"
+    """Candidates and evaluations stay; a Search of the same name and spec goes on with them."""
+    DELETE = "Delete"
+    """They go with the Search."""
 
 
 FIXED_FIELDS = (
@@ -404,6 +418,12 @@ class SearchSpec(Model):
     retention: Retention = Field(default_factory=Retention, description="What is kept.")
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of everything random; same seed, same archive.")
     suspend: bool = Field(False, description="Start nothing new while true.")
+    deletion_policy: DeletionPolicy = Field(
+        DeletionPolicy.RETAIN, description="What becomes of the archive when the Search is deleted."
+    )
+    queue_name: ObjectName | None = Field(
+        None, description="Kueue LocalQueue of the namespace that admits the Jobs; without one they start at once."
+    )
 
     @model_validator(mode="after")
     def _metrics_exist(self) -> SearchSpec:

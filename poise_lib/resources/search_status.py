@@ -63,7 +63,7 @@ class ConfirmedCandidate(Model):
     mean: Finite = Field(description="Mean utility.")
     baseline_mean: Finite = Field(description="The baseline's mean utility on the same seeds.")
     difference: Finite = Field(description="Mean paired difference.")
-    low: Finite = Field(description="Lower end of the interval, corrected for the number confirmed.")
+    low: Finite = Field(description="Lower end of the interval, corrected for the number picked.")
     high: Finite = Field(description="Upper end.")
     seeds: int = Field(ge=2, description="Pairs of runs.")
     verdict: Verdict = Field(description="What it shows.")
@@ -76,9 +76,10 @@ class Best(Model):
     title: ShortText = Field("", description="Its title.")
     utility: Finite = Field(description="Utility on the search problems; optimistic, because it was picked by it.")
     baseline_utility: Finite = Field(description="The baseline's on the same problems.")
+    gain: Finite = Field(0.0, description="The difference of the two, to two decimals.")
     confirmation: ConfirmedCandidate | None = Field(None, description="Unseen seeds and problems.")
     confidence: Finite | None = Field(None, description="Joint level of the intervals.")
-    corrected_for: int | None = Field(None, description="How many candidates were confirmed together.")
+    corrected_for: int | None = Field(None, description="How many were picked for confirmation, finished or not.")
     others: tuple[ConfirmedCandidate, ...] = Field((), max_length=16, description="The other confirmed candidates.")
 
 
@@ -88,10 +89,13 @@ class SearchStatus(Model):
     observed_generation: int | None = Field(None, description="Generation of the spec that this status speaks of.")
     phase: SearchPhase = Field(SearchPhase.PENDING, description="Where it stands.")
     message: Text = Field("", description="One sentence for people.")
-    conditions: tuple[Condition, ...] = Field((), max_length=8, description="Ready, Complete, Failed, Suspended.")
+    conditions: tuple[Condition, ...] = Field(
+        (), max_length=8, description="Ready, Complete, Failed, Suspended, Stalled."
+    )
     start_time: Timestamp | None = Field(None, description="When it started, RFC 3339.")
     completion_time: Timestamp | None = Field(None, description="When it ended, RFC 3339.")
     round: int = Field(0, ge=0, description="The current round.")
+    progress: ShortText = Field("", description="Finished candidates over the budget, such as 12/64.")
     counts: Counts = Field(default_factory=Counts, description="Candidates by what became of them.")
     stop_reason: ShortText = Field("", description="Why no new candidates are proposed.")
     best: Best | None = Field(None, description="The best candidate.")

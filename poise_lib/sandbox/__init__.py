@@ -6,13 +6,25 @@
 - :mod:`~poise_lib.sandbox.visible`: which paths a child may read at all.
 - One module for each layer: :mod:`~poise_lib.sandbox.namespaces`, :mod:`~poise_lib.sandbox.landlock`,
   :mod:`~poise_lib.sandbox.syscalls` (seccomp), :mod:`~poise_lib.sandbox.privileges`, :mod:`~poise_lib.sandbox.rlimits`.
+- :mod:`~poise_lib.sandbox.handover`: a run whose child is in one container and whose judge in another.
 - :mod:`~poise_lib.sandbox.outputs`: read what a child left behind, which is hostile until proven otherwise.
 
 Every layer is used where the kernel has it and left out where not; a result says which ones were in force.
 """
 
+from poise_lib.sandbox.handover import Delivered, Delivering, Received, SandboxRun
 from poise_lib.sandbox.model import Limits, SandboxResult
 from poise_lib.sandbox.outputs import read_output, remove_workdir
 from poise_lib.sandbox.runner import run
 
-__all__ = ["Limits", "SandboxResult", "read_output", "remove_workdir", "run"]
+__all__ = [
+    "Delivered",
+    "Delivering",
+    "Limits",
+    "Received",
+    "SandboxResult",
+    "SandboxRun",
+    "read_output",
+    "remove_workdir",
+    "run",
+]

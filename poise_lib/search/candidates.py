@@ -16,7 +16,6 @@ from poise_lib.archive.entry import Entry
 from poise_lib.archive.utility import utility
 from poise_lib.artifacts.digest import digest_of
 from poise_lib.names import (
-    ANNOTATION_DEPTH,
     ANNOTATION_DIGEST,
     ANNOTATION_UTILITY,
     API_VERSION,
@@ -24,6 +23,7 @@ from poise_lib.names import (
     LABEL_FIDELITY,
     LABEL_SEARCH,
     METRIC_FORMAT_VALID,
+    REASON_COLLAPSED,
     REASON_DUPLICATE,
     REASON_EVALUATION_FAILED,
     REASON_VERIFICATION_FAILED,
@@ -34,7 +34,8 @@ from poise_lib.resources.candidate import FINAL_CANDIDATE_PHASES, CandidatePhase
 from poise_lib.resources.evaluation import EvaluationPhase, EvaluationSpec, Fidelity
 from poise_lib.resources.suites import SUITES
 from poise_lib.search.actions import Action, Create, StartTask, Update
-from poise_lib.search.naming import candidate_name, evaluation_name, search_seeds
+from poise_lib.search.evaluations import of_this_code
+from poise_lib.search.naming import MAX_NAME, candidate_name, confirmation_seeds, evaluation_name, search_seeds
 from poise_lib.search.observed import Observed
 from poise_lib.search.steps import Done, GivenUp, Waiting, step
 from poise_lib.tasks.documents import (
@@ -57,6 +58,8 @@ def plan_candidate(candidate: Candidate, observed: Observed) -> list[Action]:
     if status.phase in FINAL_CANDIDATE_PHASES:
         return []
     if status.implementation is None:
+        if problem := _unusable_name(candidate, observed):
+            return _end(candidate, CandidatePhase.FAILED, REASON_EVALUATION_FAILED, problem)
         return _implement(candidate, 1, observed)
     checked = status.verification
     if checked is None or checked.revision < status.implementation.revision:
@@ -66,6 +69,16 @@ def plan_candidate(candidate: Candidate, observed: Observed) -> list[Action]:
     if status.phase is CandidatePhase.REFLECTING:
         return _reflect(candidate, observed)
     return _evaluate(candidate, observed)
+
+
+def _unusable_name(candidate: Candidate, observed: Observed) -> str | None:
+    """Why the name, chosen by hand, leaves no room for the names of its runs."""
+    spec, name = observed.search.spec, candidate.metadata.name
+    last = confirmation_seeds(spec.seed, spec.evaluation.confirmation.seeds)[-1]
+    most = MAX_NAME - (len(evaluation_name(name, Fidelity.CONFIRM, last)) - len(name))
+    if len(name) <= most:
+        return None
+    return f"its name has {len(name)} characters; at most {most} fit, because its runs are named after it: rename it"
 
 
 def _update(candidate: Candidate, **changes: object) -> list[Action]:
@@ -99,13 +112,19 @@ def _implement(candidate: Candidate, revision: int, observed: Observed) -> list[
         source=spec.source,
         revision=revision,
         findings=findings if revision > 1 else (),
+        previous=status.implementation.composition if status.implementation is not None else (),
     )
     match step(observed, TaskKind.IMPLEMENT, f"{candidate.metadata.name}-implement-{revision}", document):
         case Done(output):
             result = ImplementOutput.model_validate(output)
             if result.source is None:
                 return _end(candidate, CandidatePhase.REJECTED, REASON_VERIFICATION_FAILED, result.message)
-            code = Implementation(source=result.source, digest=digest_of(result.source.encode()), revision=revision)
+            code = Implementation(
+                source=result.source,
+                digest=digest_of(result.source.encode()),
+                revision=revision,
+                composition=result.composition,
+            )
             return _update(candidate, phase=CandidatePhase.VERIFYING, implementation=code)
         case GivenUp(fault):
             return _end(candidate, CandidatePhase.FAILED, fault.reason, fault.message)
@@ -168,7 +187,7 @@ def _twin(candidate: Candidate, digest: str | None, observed: Observed) -> str |
 
 def new_evaluation(candidate: Candidate, fidelity: Fidelity, seed: int, observed: Observed) -> Evaluation:
     """The evaluation of a candidate at a fidelity and seed, by the search's protocol."""
-    settings = observed.search.spec.evaluation
+    settings, code = observed.search.spec.evaluation, candidate.status.implementation
     nano = settings.fidelities.probe if fidelity is Fidelity.PROBE else settings.fidelities.full
     return Evaluation(
         metadata=ObjectMeta(
@@ -179,6 +198,7 @@ def new_evaluation(candidate: Candidate, fidelity: Fidelity, seed: int, observed
                 LABEL_CANDIDATE: candidate.metadata.name,
                 LABEL_FIDELITY: fidelity.value,
             },
+            annotations={ANNOTATION_DIGEST: code.digest} if code is not None else {},
             owner_references=owner(candidate.kind, candidate.metadata),
         ),
         spec=EvaluationSpec(
@@ -203,7 +223,7 @@ def owner(kind: str, metadata: ObjectMeta) -> tuple[dict[str, object], ...]:
 def ensure_evaluations(
     candidate: Candidate, fidelity: Fidelity, seeds: Sequence[int], observed: Observed
 ) -> tuple[list[Action], list[Evaluation] | None]:
-    """Create what is missing; the evaluations when all of them are final, else None."""
+    """Create what is missing, begin anew what was made for other code; the evaluations when all are final, else None."""
     wanted = [evaluation_name(candidate.metadata.name, fidelity, seed) for seed in seeds]
     missing: list[Action] = [
         Create(new_evaluation(candidate, fidelity, seed, observed))
@@ -211,6 +231,12 @@ def ensure_evaluations(
         if name not in observed.evaluations
     ]
     found = [observed.evaluations[name] for name in wanted if name in observed.evaluations]
+    for run in found:
+        if not of_this_code(run, candidate):
+            fresh = new_evaluation(candidate, fidelity, run.spec.seed, observed)
+            annotations = {**run.metadata.annotations, **fresh.metadata.annotations}
+            metadata = run.metadata.model_copy(update={"annotations": annotations})
+            missing.append(Update(run.model_copy(update={"metadata": metadata, "status": fresh.status})))
     final = {EvaluationPhase.COMPLETE, EvaluationPhase.FAILED}
     ended = not missing and all(evaluation.status.phase in final for evaluation in found)
     return missing, found if ended else None
@@ -223,15 +249,16 @@ def _evaluate(candidate: Candidate, observed: Observed) -> list[Action]:
         actions, probes = ensure_evaluations(candidate, Fidelity.PROBE, seeds[:1], observed)
         if probes is None:
             return actions
+        if probes[0].status.phase is EvaluationPhase.FAILED:
+            return _end_with(candidate, probes[0])
         if problem := _collapse(candidate, probes[0], observed):
-            return _end(candidate, CandidatePhase.FAILED, REASON_EVALUATION_FAILED, problem)
+            return _end(candidate, CandidatePhase.FAILED, REASON_COLLAPSED, problem)
     actions, runs = ensure_evaluations(candidate, Fidelity.FULL, seeds, observed)
     if runs is None:
         return actions
     for run in runs:
         if run.status.phase is EvaluationPhase.FAILED:
-            message = f"{run.metadata.name}: {run.status.message}"
-            return _end(candidate, CandidatePhase.FAILED, run.status.reason or REASON_EVALUATION_FAILED, message)
+            return _end_with(candidate, run)
     metrics = mean_of([run.status.metrics for run in runs])
     value = utility(metrics, spec.objective, SUITES[spec.evaluation.suite])
     if value is None:
@@ -246,6 +273,12 @@ def _evaluate(candidate: Candidate, observed: Observed) -> list[Action]:
     )
 
 
+def _end_with(candidate: Candidate, run: Evaluation) -> list[Action]:
+    """A failed evaluation fails its candidate, for the same reason."""
+    reason, message = run.status.reason or REASON_EVALUATION_FAILED, f"{run.metadata.name}: {run.status.message}"
+    return _end(candidate, CandidatePhase.FAILED, reason, message)
+
+
 def mean_of(documents: Sequence[dict[str, float]]) -> dict[str, float]:
     """Key-wise mean over the documents that have the key, rounded to 6 decimals: the same in YAML and JSON."""
     keys = sorted({key for document in documents for key in document})
@@ -253,8 +286,6 @@ def mean_of(documents: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def _collapse(candidate: Candidate, probe: Evaluation, observed: Observed) -> str | None:
-    if probe.status.phase is EvaluationPhase.FAILED:
-        return f"{probe.metadata.name}: {probe.status.message}"
     spec = observed.search.spec
     root = candidate_name(observed.search.metadata.name, 0, 0)
     yardstick = observed.evaluations.get(evaluation_name(root, Fidelity.PROBE, probe.spec.seed))
@@ -273,10 +304,10 @@ def _collapse(candidate: Candidate, probe: Evaluation, observed: Observed) -> st
 
 def _reflect(candidate: Candidate, observed: Observed) -> list[Action]:
     by_name = {entry.name: entry for entry in observed.entries}
-    depth = int(candidate.metadata.annotations.get(ANNOTATION_DEPTH, "0"))
+    parent: Entry | None = next((by_name[name] for name in candidate.spec.parents if name in by_name), None)
+    depth = parent.depth + 1 if parent is not None else 0
     finished = candidate.status.model_copy(update={"phase": CandidatePhase.ARCHIVED})
     child = entry_from_candidate(candidate.model_copy(update={"status": finished}), depth)
-    parent: Entry | None = next((by_name[name] for name in candidate.spec.parents if name in by_name), None)
     baseline = by_name.get(candidate_name(observed.search.metadata.name, 0, 0))
     document = ReflectInput(child=child, parent=parent, baseline=baseline)
     match step(observed, TaskKind.REFLECT, f"{candidate.metadata.name}-reflect", document):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from poise_lib.archive.utility import feasible, utility
+from poise_lib.artifacts.digest import canonical_json, digest_of
 from poise_lib.resources import Candidate
 from poise_lib.resources.candidate import CandidatePhase
 from poise_lib.resources.evaluation import EvaluationPhase, Fidelity
@@ -26,6 +27,8 @@ class Conclusion:
     actions: tuple[Action, ...] = ()
     ended: bool = False
     confirmed: tuple[ConfirmedCandidate, ...] = ()
+    picked: int = 0
+    """How many were picked for confirmation: what the intervals are corrected for, whether or not all finished."""
     message: str = ""
 
 
@@ -49,10 +52,10 @@ def plan_confirmation(observed: Observed) -> Conclusion:
     settings = observed.search.spec.evaluation.confirmation
     arms = contenders(observed)[: settings.top]
     root = observed.candidates.get(candidate_name(observed.search.metadata.name, 0, 0))
-    if not arms or root is None:
-        return Conclusion(
-            ended=True, message="no candidate beat the baseline on the search problems" if not arms else ""
-        )
+    if settings.top == 0 or root is None:
+        return Conclusion(ended=True)
+    if not arms:
+        return Conclusion(ended=True, message="no candidate beat the baseline on the search problems")
     seeds = confirmation_seeds(observed.search.spec.seed, settings.seeds)
     actions: list[Action] = []
     ended = True
@@ -65,29 +68,44 @@ def plan_confirmation(observed: Observed) -> Conclusion:
     baseline = _utilities(root, seeds, observed)
     scores = {arm.metadata.name: _utilities(arm, seeds, observed) for arm in arms}
     whole = {name: values for name, values in sorted(scores.items()) if baseline.keys() <= values.keys()}
-    if not whole or len(baseline) < 2:
+    if len(baseline) < 2:
+        return Conclusion(ended=True, message=_nothing_to_compare_with(root, seeds, observed))
+    if not whole:
         return Conclusion(ended=True, message="no contender finished all of its confirmation runs")
-    known = _known(observed, frozenset(whole), len(baseline))
+    known = _known(observed, frozenset(whole), len(baseline), len(arms))
     if known:
-        return Conclusion(ended=True, confirmed=known)
+        return Conclusion(ended=True, confirmed=known, picked=len(arms))
     document = ConcludeInput(
         baseline=tuple(baseline.values()),
         arms={name: tuple(values[seed] for seed in baseline) for name, values in whole.items()},
         confidence=settings.confidence,
+        picked=len(arms),
     )
-    match step(observed, TaskKind.CONCLUDE, f"{observed.search.metadata.name}-conclude", document):
+    # Other input is another task: in a cluster the one that concluded before a bigger budget may still be there.
+    mark = digest_of(canonical_json(document.to_document()))[7:15]
+    match step(observed, TaskKind.CONCLUDE, f"{observed.search.metadata.name}-conclude-{mark}", document):
         case Done(output):
-            return Conclusion(ended=True, confirmed=ConcludeOutput.model_validate(output).confirmed)
+            confirmed = ConcludeOutput.model_validate(output).confirmed
+            return Conclusion(ended=True, confirmed=confirmed, picked=len(arms))
         case GivenUp(fault):
             return Conclusion(ended=True, message=fault.message)
         case Waiting(start):
             return Conclusion(actions=(StartTask(start),) if start is not None else ())
 
 
-def _known(observed: Observed, arms: frozenset[str], pairs: int) -> tuple[ConfirmedCandidate, ...]:
+def _nothing_to_compare_with(root: Candidate, seeds: tuple[int, ...], observed: Observed) -> str:
+    """Why there is no verdict when the baseline itself was not confirmed."""
+    left = _utilities(root, seeds, observed)
+    failed = [evaluation_name(root.metadata.name, Fidelity.CONFIRM, seed) for seed in seeds if seed not in left]
+    text = f"the baseline's confirmation runs failed ({len(left)} of {len(seeds)} finished, a comparison takes two)"
+    why = observed.evaluations[failed[0]].status.message or "its metrics are not those of the objective"
+    return f"{text}, so that nothing could be compared; {failed[0]}: {why}"
+
+
+def _known(observed: Observed, arms: frozenset[str], pairs: int, picked: int) -> tuple[ConfirmedCandidate, ...]:
     """What the status says already, if it speaks of these very arms and pairs: a finished search plans nothing."""
     best = observed.search.status.best
-    if best is None or best.confirmation is None:
+    if best is None or best.confirmation is None or best.corrected_for != picked:
         return ()
     kept = (best.confirmation, *best.others)
     same = frozenset(item.candidate for item in kept) == arms and all(item.seeds == pairs for item in kept)

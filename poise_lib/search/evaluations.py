@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal, TypeVar
 
-from poise_lib.names import REASON_EVALUATION_FAILED
+from poise_lib.evaluation.trajectory import CANDIDATE_PREFIX
+from poise_lib.names import ANNOTATION_DIGEST, REASON_EVALUATION_FAILED
 from poise_lib.resources import Candidate, Evaluation
 from poise_lib.resources.evaluation import FINAL_EVALUATION_PHASES, EvaluationPhase, EvaluationStatus, Fidelity
 from poise_lib.search.actions import Action, StartTask, Update
@@ -24,6 +26,8 @@ SPLIT: dict[Fidelity, Literal["search", "confirm"]] = {
 """Confirmation is scored on problems that the search has never used."""
 
 _POINTS = 24
+_METRICS_A_POINT = 64
+_METRIC_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./@-]{0,63}")
 
 Point = TypeVar("Point")
 
@@ -35,16 +39,34 @@ def thin(points: tuple[Point, ...], most: int = _POINTS) -> tuple[Point, ...]:
     return tuple(points[round(index * (len(points) - 1) / (most - 1))] for index in range(most))
 
 
+def presentable(point: dict[str, float]) -> dict[str, float]:
+    """What the object keeps of a step: candidates name metrics of their own, as they like and as many as they like."""
+    named = [name for name in point if _METRIC_NAME.fullmatch(name)]
+    engine_first = sorted(named, key=lambda name: name.startswith(CANDIDATE_PREFIX))
+    return {name: point[name] for name in engine_first[:_METRICS_A_POINT]}
+
+
+def of_this_code(evaluation: Evaluation, candidate: Candidate) -> bool:
+    """Whether the run was made for the code that the candidate has now.
+
+    People write candidates over finished ones by hand; a run says in an annotation which code it was made for.
+    """
+    code = candidate.status.implementation
+    made_for = evaluation.metadata.annotations.get(ANNOTATION_DIGEST)
+    return made_for is None or (code is not None and made_for == code.digest)
+
+
 def plan_evaluation(evaluation: Evaluation, candidate: Candidate | None, observed: Observed) -> list[Action]:
-    """Actions for one evaluation; none when it is final or its candidate has no code (any more)."""
-    if (
-        evaluation.status.phase in FINAL_EVALUATION_PHASES
-        or candidate is None
-        or candidate.status.implementation is None
-    ):
+    """Actions for one evaluation; none when it is final or its candidate has no verified code (any more)."""
+    if evaluation.status.phase in FINAL_EVALUATION_PHASES or candidate is None:
+        return []
+    code, checked = candidate.status.implementation, candidate.status.verification
+    if code is None or checked is None or not checked.passed or checked.revision != code.revision:
+        return []
+    if not of_this_code(evaluation, candidate):
         return []
     if evaluation.status.policy is None:
-        return _train(evaluation, candidate.status.implementation.source, observed)
+        return _train(evaluation, code.source, observed)
     return _score(evaluation, evaluation.status.policy, observed)
 
 
@@ -70,7 +92,7 @@ def _train(evaluation: Evaluation, source: str, observed: Observed) -> list[Acti
                 evaluation,
                 phase=EvaluationPhase.SCORING,
                 policy=result.policy,
-                trajectory=thin(result.trajectory),
+                trajectory=tuple(map(presentable, thin(result.trajectory))),
                 trajectory_artifact=result.trajectory_artifact,
                 summary=result.summary,
                 train_seconds=result.seconds,

@@ -50,6 +50,8 @@ class Observed:
     evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
     tasks: Mapping[str, TaskObservation] = field(default_factory=dict)
     now: float = 0.0
+    blocked: str = ""
+    """What keeps tasks from starting, in one sentence for people; it decides nothing but a condition."""
 
     @cached_property
     def entries(self) -> tuple[Entry, ...]:

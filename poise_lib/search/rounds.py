@@ -31,7 +31,7 @@ from poise_lib.resources.candidate import (
     Proposal,
     SelectionTerms,
 )
-from poise_lib.resources.search import Mode, Selection
+from poise_lib.resources.search import DeletionPolicy, Mode, Selection
 from poise_lib.search.actions import Action, Create, StartTask, Update
 from poise_lib.search.candidates import owner
 from poise_lib.search.naming import candidate_name, propose_task, select_task
@@ -73,6 +73,7 @@ def _candidate(
     source: str | None = None,
 ) -> Candidate:
     search = observed.search.metadata
+    owned = observed.search.spec.deletion_policy is DeletionPolicy.DELETE
     return Candidate(
         metadata=ObjectMeta(
             name=candidate_name(search.name, round_, slot),
@@ -84,7 +85,7 @@ def _candidate(
                 ANNOTATION_ROOT: candidate_name(search.name, 0, 0),
                 ANNOTATION_TITLE: proposal.title,
             },
-            owner_references=owner("Search", search),
+            owner_references=owner("Search", search) if owned else (),
         ),
         spec=CandidateSpec(
             search=search.name,
@@ -112,11 +113,43 @@ def plan_rounds(observed: Observed) -> RoundPlan:
     else:
         given_up = {}
     reason, message = _stop(observed)
-    if not reason and selection is not None and len(given_up) == len(selection.parents):
+    if not reason and selection is not None and _nothing_new(selection, given_up, observed):
         reason, message = REASON_NO_PROPOSALS, "; ".join(given_up.values())[:2000]
     if reason:
         return RoundPlan(stop_reason=reason, stop_message=message)
-    return _select(selection.round + 1 if selection is not None else 1, observed)
+    round_ = selection.round + 1 if selection is not None else 1
+    if observed.search.spec.strategy.mode is Mode.ROUNDS and _unfinished_before(round_, observed):
+        return RoundPlan()
+    return _select(round_, observed)
+
+
+def _unfinished_before(round_: int, observed: Observed) -> bool:
+    """Whether a candidate that the round may know, such as one written by hand, has yet to end; no race decides it."""
+    return any(
+        candidate.spec.round < round_ and candidate.status.phase not in FINAL_CANDIDATE_PHASES
+        for candidate in observed.candidates.values()
+    )
+
+
+def _nothing_new(selection: Selection, given_up: dict[int, str], observed: Observed) -> bool:
+    """Whether a whole round brought no proposal; in Continuous mode as many slots in a row as a round has parents.
+
+    A round whose parents were deleted by hand says nothing: other parents are selected.
+    """
+    if len(given_up) < len(selection.parents) or _gone(selection, observed):
+        return False
+    if observed.search.spec.strategy.mode is Mode.ROUNDS:
+        return True
+    search, idle = observed.search.metadata.name, 0
+    while idle < selection.round and candidate_name(search, selection.round - idle, 0) not in observed.candidates:
+        idle += 1
+    return idle >= min(observed.search.spec.strategy.parents_per_round, selection.round)
+
+
+def _gone(selection: Selection, observed: Observed) -> set[str]:
+    """Selected parents that the archive does not hold any more."""
+    known = {entry.name for entry in _archive_before(selection.round, observed)}
+    return {choice.name for choice in selection.parents} - known
 
 
 def _archive_before(round_: int, observed: Observed) -> tuple[Entry, ...]:
@@ -178,7 +211,15 @@ def _fill(selection: Selection, observed: Observed) -> tuple[tuple[Action, ...],
     given_up: dict[int, str] = {}
     starts: list[Action] = []
     waiting = False
+    gone = _gone(selection, observed)
     for slot in empty:
+        parent = selection.parents[slot].name
+        if parent in gone and parent in observed.candidates and _unfinished_before(selection.round, observed):
+            waiting = True
+            continue
+        if parent in gone:
+            given_up[slot] = f"round {selection.round}, slot {slot}: its parent {parent} is gone"
+            continue
         document = ProposeInput(
             parent=selection.parents[slot],
             entries=_archive_before(selection.round, observed),
@@ -216,8 +257,7 @@ def _fill(selection: Selection, observed: Observed) -> tuple[tuple[Action, ...],
 
 def _child(selection: Selection, slot: int, proposal: Proposal, observed: Observed) -> Candidate:
     parent = selection.parents[slot].name
-    annotations = observed.candidates[parent].metadata.annotations if parent in observed.candidates else {}
-    depth = int(annotations.get(ANNOTATION_DEPTH, "0")) + 1
+    depth = next((entry.depth for entry in observed.entries if entry.name == parent), 0) + 1
     return _candidate(observed, selection.round, slot, (parent,), proposal, depth)
 
 

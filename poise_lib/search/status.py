@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from poise_lib.archive.digest import archive_digest
 from poise_lib.archive.pareto import frontier
-from poise_lib.archive.utility import metric_vector
+from poise_lib.archive.utility import metric_vector, utility
 from poise_lib.names import (
     CONDITION_COMPLETE,
     CONDITION_FAILED,
     CONDITION_READY,
+    CONDITION_STALLED,
     CONDITION_SUSPENDED,
     REASON_RUNNING,
     REASON_SUSPENDED,
+    REASON_TASKS_DO_NOT_START,
 )
 from poise_lib.resources import Candidate
 from poise_lib.resources.base import Condition, ConditionStatus
@@ -52,9 +54,10 @@ def best(observed: Observed, conclusion: Conclusion | None) -> Best | None:
         title=winner.spec.proposal.title,
         utility=winner.status.utility or 0.0,
         baseline_utility=root.status.utility,
+        gain=round((winner.status.utility or 0.0) - root.status.utility, 2),
         confirmation=order[0] if order else None,
         confidence=observed.search.spec.evaluation.confirmation.confidence if order else None,
-        corrected_for=len(order) or None,
+        corrected_for=conclusion.picked if conclusion is not None and order else None,
         others=tuple(order[1:]),
     )
 
@@ -62,12 +65,15 @@ def best(observed: Observed, conclusion: Conclusion | None) -> Best | None:
 def pareto_names(observed: Observed) -> tuple[str, ...]:
     """The Pareto frontier over the metric vector, best utility first."""
     spec = observed.search.spec
+    suite = SUITES[spec.evaluation.suite]
     archived: list[Candidate] = [
-        candidate for candidate in observed.ordered_candidates if candidate.status.phase is CandidatePhase.ARCHIVED
+        candidate
+        for candidate in observed.ordered_candidates
+        if candidate.status.phase is CandidatePhase.ARCHIVED
+        and utility(candidate.status.metrics, spec.objective, suite) is not None
     ]
     if not archived:
         return ()
-    suite = SUITES[spec.evaluation.suite]
     chosen = frontier([metric_vector(candidate.status.metrics, spec.objective, suite) for candidate in archived])
     members = sorted((archived[index] for index in chosen), key=lambda c: (-(c.status.utility or 0.0), c.metadata.name))
     return tuple(member.metadata.name for member in members[:FRONTIER_KEPT])
@@ -133,11 +139,15 @@ def search_status(
     chosen = selection if selection is not None else old.selection
     suspended = phase is SearchPhase.SUSPENDED
     running = reason if ended or suspended else REASON_RUNNING
+    stalled = bool(observed.blocked) and not ended
+    why = observed.blocked if stalled else ""
+    number = counts(observed)
     conditions = (
         _condition(observed, CONDITION_READY, phase is not SearchPhase.FAILED, running, message),
         _condition(observed, CONDITION_COMPLETE, phase is SearchPhase.COMPLETE, running, message if ended else ""),
         _condition(observed, CONDITION_FAILED, phase is SearchPhase.FAILED, running, message if ended else ""),
         _condition(observed, CONDITION_SUSPENDED, suspended, REASON_SUSPENDED if suspended else running, ""),
+        _condition(observed, CONDITION_STALLED, stalled, REASON_TASKS_DO_NOT_START if stalled else running, why),
     )
     digest = ""
     if ended:
@@ -152,7 +162,8 @@ def search_status(
         start_time=old.start_time or timestamp(observed.now),
         completion_time=(old.completion_time or timestamp(observed.now)) if ended else None,
         round=chosen.round if chosen is not None else 0,
-        counts=counts(observed),
+        progress=f"{number.total - number.active}/{observed.search.spec.budget.candidates}",
+        counts=number,
         stop_reason=stop_reason,
         best=best(observed, conclusion),
         frontier=pareto_names(observed),

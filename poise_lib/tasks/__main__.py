@@ -1,20 +1,34 @@
-"""Entry point of task processes: ``python -m poise_lib.tasks --store DIR --work DIR --attempt TOKEN < request.json``.
+"""Entry point of task processes: ``python -m poise_lib.tasks --store DIR --attempt TOKEN < request.json``.
 
 Exit status 0 means that one result was printed (an output or a fault); anything else means that the attempt is lost and
 may be repeated.
+
+In a cluster a task that runs candidate code is a pod with three containers, one after the other, which are told apart by
+options: ``--look-up`` (trusted) says whether the store has the result already, ``--hand-over`` (untrusted) runs the
+candidate and leaves files, ``--handed-over`` (trusted) judges them and prints the result.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import gzip
 import os
 import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
 from poise_lib.artifacts import ArtifactStore
-from poise_lib.errors import PoiseError
+from poise_lib.artifacts.store import NO_SPACE
+from poise_lib.errors import PoiseError, StateError
+from poise_lib.sandbox import Delivered, Delivering, Received, run
 from poise_lib.tasks.context import Fault, TaskContext
 from poise_lib.tasks.protocol import TaskFault, TaskRequest, TaskResult, frame, progress_line
+from poise_lib.tasks.room import Roomy
+
+KNOWN_FILE = "known"
+"""Left by ``--look-up`` in the hand-over folder when there is nothing to do."""
 
 
 def _die_with_parent(parent: int) -> None:
@@ -51,19 +65,66 @@ def execute(request: TaskRequest, context: TaskContext) -> TaskResult:
     return TaskResult(output=output, artifacts=tuple(context.artifacts))
 
 
-def main() -> int:
-    """Run one task; see the module."""
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m poise_lib.tasks", description=__doc__.splitlines()[0])
-    parser.add_argument("--store", type=Path, required=True, help="artifact store")
-    parser.add_argument("--work", type=Path, required=True, help="empty folder for this attempt")
-    parser.add_argument("--attempt", required=True, help="token of this attempt, 32 hexadecimal digits")
+    parser.add_argument("--request", type=Path, help="file with the request, perhaps gzipped; else standard input")
+    parser.add_argument("--store", type=Path, help="artifact store")
+    parser.add_argument("--work", type=Path, help="empty folder for this attempt; else one is made")
+    parser.add_argument("--attempt", help="token of this attempt, 32 hexadecimal digits")
     parser.add_argument("--parent", type=int, help="end when this process is no longer the parent")
     parser.add_argument("--fence", help="FILE=TOKEN: leave no result once FILE holds another token")
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--look-up", type=Path, metavar="DIR", help="only say in DIR whether the store has the result")
+    place.add_argument("--hand-over", type=Path, metavar="DIR", help="only run the candidate, and leave files in DIR")
+    place.add_argument("--handed-over", type=Path, metavar="DIR", help="judge the files that --hand-over left in DIR")
     arguments = parser.parse_args()
+    if arguments.hand_over is None and arguments.store is None:
+        parser.error("--store is needed")
+    if arguments.hand_over is None and arguments.look_up is None and arguments.attempt is None:
+        parser.error("--attempt is needed")
+    return arguments
+
+
+def _request(file: Path | None) -> TaskRequest:
+    data = sys.stdin.buffer.read() if file is None else file.read_bytes()
+    return TaskRequest.model_validate_json(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
+
+
+def _look_up(request: TaskRequest, store: ArtifactStore, folder: Path) -> int:
+    folder.mkdir(parents=True, exist_ok=True)
+    # Another user's process writes there next.
+    folder.chmod(0o777)
+    if store.result(request.digest) is not None:
+        (folder / KNOWN_FILE).touch()
+    return 0
+
+
+def _hand_over(request: TaskRequest, context: TaskContext, folder: Path) -> int:
+    """Run the candidate; what the handler would make of it is not for this place to say."""
+    if (folder / KNOWN_FILE).exists():
+        return 0
+    with contextlib.suppress(Delivered):
+        execute(request, context)
+    return 0
+
+
+def _finish(request: TaskRequest, context: TaskContext, fence: str | None) -> dict[str, Any] | None:
+    """The result, of this attempt or of an earlier one; None when a later run has taken over."""
+    known = context.store.result(request.digest)
+    if known is not None:
+        return known
+    finished = execute(request, context)
+    if not _inside_fence(fence):
+        return None
+    return context.store.put_result(request.digest, finished.to_document())
+
+
+def main() -> int:
+    """Run one task; see the module."""
+    arguments = _arguments()
     if arguments.parent is not None:
         _die_with_parent(arguments.parent)
-    request = TaskRequest.model_validate_json(sys.stdin.buffer.read())
-    store = ArtifactStore(arguments.store)
+    request = _request(arguments.request)
     out = sys.stdout
     # Whatever else is printed in this process must not mix with the protocol.
     sys.stdout = sys.stderr
@@ -72,17 +133,30 @@ def main() -> int:
         out.write(progress_line(progress) + "\n")
         out.flush()
 
-    result = store.result(request.digest)
-    if result is None:
+    with tempfile.TemporaryDirectory(prefix="poise-task-", ignore_cleanup_errors=True) as own:
+        work = arguments.work if arguments.work is not None else Path(own) / "work"
+        work.mkdir(parents=True, exist_ok=True)
         try:
-            finished = execute(request, TaskContext(store=store, workdir=arguments.work, report=report))
-            if not _inside_fence(arguments.fence):
-                sys.stderr.write("a later run has taken over; the result is left to it\n")
-                return 1
-            result = store.put_result(request.digest, finished.to_document())
+            if arguments.look_up is not None:
+                return _look_up(request, ArtifactStore(arguments.store), arguments.look_up)
+            if arguments.hand_over is not None:
+                store = ArtifactStore(Path(own) / "store")
+                delivering = TaskContext(store, work, report, sandbox=Delivering(arguments.hand_over))
+                return _hand_over(request, delivering, arguments.hand_over)
+            sandbox = Roomy(run) if arguments.handed_over is None else Received(arguments.handed_over)
+            context = TaskContext(ArtifactStore(arguments.store), work, report, sandbox=sandbox)
+            result = _finish(request, context, arguments.fence)
         except PoiseError as error:
             sys.stderr.write(f"{type(error).__name__}: {error}\n")
             return error.exit_code
+        except OSError as error:
+            if error.errno not in NO_SPACE:
+                raise
+            sys.stderr.write(f"StateError: {error.filename or work}: the disk is full: free some space and run again\n")
+            return StateError.exit_code
+    if result is None:
+        sys.stderr.write("a later run has taken over; the result is left to it\n")
+        return 1
     out.write(frame(result, arguments.attempt))
     out.flush()
     return 0

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from poise_lib.artifacts import ArtifactStore
+from poise_lib.sandbox import SandboxRun, run
 
 
 class Fault(Exception):
@@ -25,6 +26,8 @@ class TaskContext:
     store: ArtifactStore
     workdir: Path
     report: Callable[[dict[str, Any]], None]
+    sandbox: SandboxRun = run
+    """Runs candidate code."""
     artifacts: list[str] = field(default_factory=list)
 
     def keep(self, data: bytes) -> str:

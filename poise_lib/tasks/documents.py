@@ -10,7 +10,7 @@ from typing import Literal
 
 from poise_lib.archive.entry import Entry
 from poise_lib.resources.base import Model
-from poise_lib.resources.candidate import CheckResult, Proposal, Reflection, Verification
+from poise_lib.resources.candidate import CheckResult, Component, Proposal, Reflection, Verification
 from poise_lib.resources.evaluation import Engine, NanoSettings
 from poise_lib.resources.search import ConfirmedCandidate, Objective, ParentChoice, Selection, Strategy
 
@@ -51,19 +51,24 @@ class ProposeOutput(Model):
 
 
 class ImplementInput(Model):
-    """A proposal to turn into code; on later revisions with the findings that the last one met."""
+    """A proposal to turn into code; on later revisions with the last one's composition and the findings it met."""
 
     proposal: Proposal
     algorithm: str | None = None
     source: str | None = None
     revision: int = 1
     findings: tuple[CheckResult, ...] = ()
+    previous: tuple[Component, ...] = ()
 
 
 class ImplementOutput(Model):
-    """The candidate module, or None with the reason when nothing is left to repair."""
+    """The candidate module and the composition that it renders (empty for a zoo algorithm or code by hand).
+
+    The source is None, and the message says why, when nothing is left to repair.
+    """
 
     source: str | None = None
+    composition: tuple[Component, ...] = ()
     message: str = ""
 
 
@@ -135,11 +140,12 @@ class ReflectOutput(Model):
 
 
 class ConcludeInput(Model):
-    """Utilities on unseen seeds and problems, paired by position."""
+    """Utilities on unseen seeds and problems, paired by position; ``picked`` counts also arms that dropped out."""
 
     baseline: tuple[float, ...]
     arms: dict[str, tuple[float, ...]]
     confidence: float
+    picked: int
 
 
 class ConcludeOutput(Model):

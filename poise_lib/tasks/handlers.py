@@ -12,7 +12,14 @@ from typing import Any
 
 from poise_lib.artifacts.digest import canonical_json
 from poise_lib.errors import CandidateError, EngineError, InvalidInputError
+from poise_lib.names import (
+    REASON_SCORING_FAILED,
+    REASON_SOURCE_TOO_LARGE,
+    REASON_TRAINING_FAILED,
+    REASON_UNKNOWN_ALGORITHM,
+)
 from poise_lib.resources.base import Model
+from poise_lib.resources.candidate import Component
 from poise_lib.resources.suites import SUITES
 from poise_lib.tasks import documents as d
 from poise_lib.tasks.context import Fault, TaskContext
@@ -59,23 +66,27 @@ def _propose(document: dict[str, Any], _: TaskContext) -> Model:
 def _implement(document: dict[str, Any], _: TaskContext) -> Model:
     task = d.ImplementInput.model_validate(document)
     if task.source is not None:
-        source: str | None = task.source
-    elif task.algorithm is not None:
+        return _implemented(task.source)
+    if task.algorithm is not None:
         from poise_lib.algorithms.registry import zoo_source
 
         try:
-            source = zoo_source(task.algorithm)
+            return _implemented(zoo_source(task.algorithm))
         except InvalidInputError as error:
-            raise Fault("UnknownAlgorithm", str(error)) from error
-    else:
-        from poise_lib.proposal import implement
+            raise Fault(REASON_UNKNOWN_ALGORITHM, str(error)) from error
+    from poise_lib.proposal import implement
 
-        source = implement(task.proposal, revision=task.revision, findings=task.findings)
-    if source is None:
+    made = implement(task.proposal, revision=task.revision, findings=task.findings, previous=task.previous)
+    if made is None:
         return d.ImplementOutput(source=None, message=f"nothing is left to repair after revision {task.revision - 1}")
+    return _implemented(made.source, made.composition)
+
+
+def _implemented(source: str, composition: tuple[Component, ...] = ()) -> d.ImplementOutput:
     if len(source) > MAX_SOURCE_CHARACTERS:
-        raise Fault("SourceTooLarge", f"the source has {len(source)} characters; at most {MAX_SOURCE_CHARACTERS}")
-    return d.ImplementOutput(source=source)
+        message = f"the source has {len(source)} characters; at most {MAX_SOURCE_CHARACTERS}"
+        raise Fault(REASON_SOURCE_TOO_LARGE, message)
+    return d.ImplementOutput(source=source, composition=composition)
 
 
 def _verify(document: dict[str, Any], context: TaskContext) -> Model:
@@ -88,6 +99,7 @@ def _verify(document: dict[str, Any], context: TaskContext) -> Model:
         parent_digests=task.parent_digests,
         workdir=context.workdir,
         training_probe=task.training_probe,
+        run=context.sandbox,
     )
     digest = context.keep(canonical_json(report.to_dict()))
     bad = sorted(report.findings, key=lambda check: check.status is not Status.FAILED)
@@ -122,9 +134,11 @@ def _train(document: dict[str, Any], context: TaskContext) -> Model:
 
     started = time.monotonic()
     try:
-        report = train_candidate(task.source, config, task.seed, context.workdir / "train", on_progress)
+        report = train_candidate(
+            task.source, config, task.seed, context.workdir / "train", on_progress, run=context.sandbox
+        )
     except CandidateError as error:
-        raise Fault("TrainingFailed", str(error)) from error
+        raise Fault(REASON_TRAINING_FAILED, str(error)) from error
     trajectory = tuple({k: v for k, v in record.items() if k not in TIMES} for record in report.trajectory)
     return d.TrainOutput(
         policy=context.keep_file(report.policy_path),
@@ -145,7 +159,7 @@ def _score(document: dict[str, Any], context: TaskContext) -> Model:
     try:
         report = score_checkpoint(checkpoint, task.split, task.seed)
     except EngineError as error:
-        raise Fault("ScoringFailed", str(error)) from error
+        raise Fault(REASON_SCORING_FAILED, str(error)) from error
     records = canonical_json([asdict(record) for record in report.records])
     metrics = {name: round(value, 6) for name, value in report.metrics.items()}
     return d.ScoreOutput(metrics=metrics, records=context.keep(records), seconds=round(time.monotonic() - started, 3))
@@ -162,7 +176,7 @@ def _conclude(document: dict[str, Any], _: TaskContext) -> Model:
     from poise_lib.archive.confirmation import conclude
 
     task = d.ConcludeInput.model_validate(document)
-    return d.ConcludeOutput(confirmed=conclude(task.baseline, task.arms, task.confidence))
+    return d.ConcludeOutput(confirmed=conclude(task.baseline, task.arms, task.confidence, picked=task.picked))
 
 
 _HANDLERS: dict[TaskKind, Callable[[dict[str, Any], TaskContext], Model]] = {

@@ -18,7 +18,7 @@ import hashlib
 import json
 import re
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from pydantic import Field
 
@@ -42,6 +42,10 @@ class TaskKind(StrEnum):
     SCORE = "score"
     REFLECT = "reflect"
     CONCLUDE = "conclude"
+
+
+SPLIT_KINDS: Final = (TaskKind.VERIFY, TaskKind.TRAIN)
+"""Kinds that run candidate code.  In a cluster a container of its own runs it, and another one judges what it left."""
 
 
 class TaskRequest(Model):

@@ -20,7 +20,8 @@ from types import MappingProxyType
 from typing import Final
 
 from poise_lib.errors import SandboxError
-from poise_lib.sandbox import Limits, SandboxResult, remove_workdir, run
+from poise_lib.sandbox import Limits, SandboxResult, SandboxRun, remove_workdir
+from poise_lib.sandbox import run as run_here
 from poise_lib.verification import contract_checks as contract
 from poise_lib.verification import intent_checks as intent
 from poise_lib.verification.declarations import Declarations, read_declarations
@@ -67,6 +68,7 @@ def verify(
     parent_digests: Mapping[str, str] = _NO_DIGESTS,
     workdir: Path,
     training_probe: bool = True,
+    run: SandboxRun = run_here,
 ) -> VerificationReport:
     """Check a candidate's source; a bad candidate gives a report, never an exception.
 
@@ -75,6 +77,7 @@ def verify(
         parent_digests: name -> behaviour digest of algorithms that the candidate must not merely repeat.
         workdir: a folder for temporary files; must exist.
         training_probe: finish with a short training run.
+        run: what runs the child.
 
     Raises:
         SandboxError: the sandbox itself cannot be started.

@@ -152,7 +152,7 @@ def test_an_orphan_leaves_no_result_in_a_later_run(tmp_path: Path) -> None:
     fence = tmp_path / "run"
     fence.write_text("later")
     request = json.dumps(
-        {"kind": "conclude", "name": "x", "input": {"baseline": [1, 2], "arms": {}, "confidence": 0.9}}
+        {"kind": "conclude", "name": "x", "input": {"baseline": [1, 2], "arms": {}, "confidence": 0.9, "picked": 0}}
     )
     arguments = ["--store", str(tmp_path / "store"), "--work", str(tmp_path), "--attempt", "a" * 32]
     task = [sys.executable, "-m", "poise_lib.tasks", *arguments, "--fence"]

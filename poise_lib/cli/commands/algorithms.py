@@ -24,18 +24,22 @@ def algorithms(name: str | None, source: bool, output: str) -> None:
     poise algorithms grpo --source > mine.py
     """
     from poise_lib.algorithms.registry import zoo, zoo_source
+    from poise_lib.cli.text import echo_document
     from poise_lib.errors import InvalidInputError
 
     if name is None:
         if source:
             raise InvalidInputError("--source needs a name: poise algorithms grpo --source")
-        click.echo(_json([*zoo().values()]) if output == "json" else _list([*zoo().values()]))
+        if output == "json":
+            echo_document(_json([*zoo().values()]))
+        else:
+            click.echo(_list([*zoo().values()]))
         return
     text = zoo_source(name)  # says which names there are
     if source:
-        click.echo(text, nl=False)
+        echo_document(text, nl=False)
     elif output == "json":
-        click.echo(_json([zoo()[name]]))
+        echo_document(_json([zoo()[name]]))
     else:
         click.echo("\n".join(_show(zoo()[name])))
 

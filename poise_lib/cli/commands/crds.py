@@ -20,6 +20,7 @@ def crds(folder: Path | None, docs: Path | None) -> None:
     poise crds --output crds --docs docs/api.md
     """
     from poise_lib.cli.commands.tree import write_output
+    from poise_lib.cli.text import echo_document
     from poise_lib.errors import InvalidInputError
     from poise_lib.resources.crd import KINDS, crd_yaml
 
@@ -37,4 +38,4 @@ def crds(folder: Path | None, docs: Path | None) -> None:
             write_output(crd_yaml(kind).rstrip("\n"), folder / kind.file)
             click.echo(f"wrote {folder / kind.file}")
     if folder is None and docs is None:
-        click.echo("---\n".join(crd_yaml(kind) for kind in KINDS), nl=False)
+        echo_document("---\n".join(crd_yaml(kind) for kind in KINDS), nl=False)

@@ -30,7 +30,7 @@ def describe(name: str, state: Path | None, output: str, source: bool, source_on
     from poise_lib.cli.describing import describe_candidate, describe_evaluation, describe_search
     from poise_lib.cli.lineage import build_forest
     from poise_lib.cli.state import read_state
-    from poise_lib.cli.text import clean
+    from poise_lib.cli.text import clean, echo_document
     from poise_lib.errors import InvalidInputError
     from poise_lib.resources import Candidate, Evaluation
 
@@ -40,7 +40,7 @@ def describe(name: str, state: Path | None, output: str, source: bool, source_on
         code = _source(found)
         if code is None:
             raise InvalidInputError(f"{found.metadata.name} is a {found.kind} that has no source")
-        click.echo(clean(code, lines=True), nl=False)
+        echo_document(clean(code, lines=True), nl=False)
     elif output != "text":
         from poise_lib.cli.commands.get import render
 
@@ -49,7 +49,7 @@ def describe(name: str, state: Path | None, output: str, source: bool, source_on
             import json
 
             text = json.dumps(found.to_document(), indent=2, ensure_ascii=False)
-        click.echo(text)
+        echo_document(text)
     elif isinstance(found, Candidate):
         roots = build_forest(snapshot.search, snapshot.candidates)
         node = next(node for root in roots for node in root.walk() if node.name == found.metadata.name)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from poise_lib.cli.text import echo_document
+
 if TYPE_CHECKING:
     from poise_lib.cli.state import Snapshot
     from poise_lib.resources.loading import Resource
@@ -44,7 +46,11 @@ def get(kind: str, state: Path | None, output: str, sort: str, phase: str | None
     ]
     if plural == "candidates" and sort == "utility":
         resources = _by_utility(resources)
-    click.echo(render(resources, plural, output))
+    text = render(resources, plural, output)
+    if output in ("json", "yaml"):
+        echo_document(text)
+    else:
+        click.echo(text)
 
 
 def render(resources: Sequence[Resource], plural: str, output: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,14 +42,14 @@ def plot(state: Path | None, target: Path | None) -> None:
 def _text(found: Growth) -> list[str]:
     from poise_lib.cli.charts import Series, chart
     from poise_lib.cli.tables import rows
+    from poise_lib.cli.text import columns, speaks_unicode
 
-    plain = "utf" not in (getattr(sys.stdout, "encoding", None) or "ascii").lower()
     if not found.scores:
         return ["No candidate was scored yet."]
     best = Series("best so far", tuple((float(x), y) for x, y in found.best), "steps")
     scores = Series("each candidate", tuple((float(x), y) for x, y in found.scores), "dots")
     lines = [click.style("Utility by evaluation", bold=True)]
-    lines += chart([scores, best], x_label="evaluation", ascii_only=plain)
+    lines += chart([scores, best], columns=min(72, columns(72)), x_label="evaluation", ascii_only=not speaks_unicode())
     lines += ["", click.style("New bests", bold=True)]
     table = [
         ["EVALUATION", "UTILITY", "TITLE"],

@@ -33,6 +33,7 @@ def run(ctx: click.Context, file: Path, state: Path | None, workers: int | None,
     from poise_lib.cli.progress import observer
     from poise_lib.cli.report import manifest_name, report_document, report_lines
     from poise_lib.cli.state import default_state, read_state
+    from poise_lib.cli.text import echo_document
     from poise_lib.errors import EngineError
     from poise_lib.local.runner import Interrupted, run_search
     from poise_lib.resources.search import SearchPhase
@@ -56,7 +57,7 @@ def run(ctx: click.Context, file: Path, state: Path | None, workers: int | None,
     if output == "json":
         import json
 
-        click.echo(json.dumps(report_document(snapshot), indent=2, ensure_ascii=False))
+        echo_document(json.dumps(report_document(snapshot), indent=2, ensure_ascii=False))
     else:
         click.echo(draw(build_forest(snapshot.search, snapshot.candidates)))
         click.echo()

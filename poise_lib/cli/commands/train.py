@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -87,7 +88,7 @@ def train(
 def curves(trajectory: Sequence[Mapping[str, float]]) -> list[str]:
     """Accuracy and format as a chart, the rest as sparks with first and last values."""
     from poise_lib.cli.charts import Series, chart, spark
-    from poise_lib.cli.text import clean
+    from poise_lib.cli.text import clean, columns, speaks_unicode
     from poise_lib.evaluation import trajectory as names
 
     def points(metric: str) -> tuple[tuple[float, float], ...]:
@@ -95,8 +96,9 @@ def curves(trajectory: Sequence[Mapping[str, float]]) -> list[str]:
 
     lines = chart(
         [Series("accuracy (sampled)", points(names.ACCURACY)), Series("format kept", points(names.FORMAT_VALID))],
+        columns=min(72, columns(72)),
         x_label="step",
-        ascii_only=not _speaks_unicode(),
+        ascii_only=not speaks_unicode(),
     )
     shown = {
         "length, tokens": names.RESPONSE_LENGTH, "entropy, nats": names.ENTROPY, "KL to the reference": names.KL,
@@ -107,7 +109,7 @@ def curves(trajectory: Sequence[Mapping[str, float]]) -> list[str]:
     for label, metric in shown.items():
         values = [value for _, value in points(metric)]
         if values:
-            picture = spark(values) if _speaks_unicode() else ""
+            picture = spark(values) if speaks_unicode() else ""
             lines.append(f"  {clean(label):<20} {values[0]:>8.3g} {picture:<24} {values[-1]:.3g}")
     return lines
 
@@ -134,13 +136,11 @@ def _overrides(given: Sequence[str]) -> dict[str, float]:
             values[name.strip()] = float(value)
         except ValueError:
             equals = ""
-        if not equals:
-            raise InvalidInputError(f"--hyper {item}: write it as NAME=VALUE, such as kl_coef=0.01")
+        if not equals or not math.isfinite(values[name.strip()]):
+            raise InvalidInputError(
+                f"--hyper {item}: write it as NAME=VALUE with a finite number, such as kl_coef=0.01"
+            )
     return values
-
-
-def _speaks_unicode() -> bool:
-    return "utf" in (getattr(sys.stdout, "encoding", None) or "ascii").lower()
 
 
 class _Progress:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from pathlib import Path
 
 import click
+
+from poise_lib.cli.text import columns, echo_document, speaks_unicode
 
 
 @click.command()
@@ -49,6 +49,9 @@ def tree(state: Path | None, output: str, target: Path | None, depth: int | None
         text = tree_mermaid(roots)
     else:
         text = draw(roots, depth, plain)
+        if target is None:
+            click.echo(text)
+            return
     write_output(text, target)
 
 
@@ -56,20 +59,20 @@ def draw(roots: object, depth: int | None = None, plain: bool = False) -> str:
     """The tree for this terminal, with its legend."""
     from poise_lib.cli.tree_text import ASCII, UNICODE, legend, tree_lines
 
-    columns = shutil.get_terminal_size((110, 24)).columns
-    glyphs = ASCII if plain or not _speaks_unicode() else UNICODE
-    lines = tree_lines(roots, columns=min(columns, 160), glyphs=glyphs, max_depth=depth)  # type: ignore[arg-type]
-    return "\n".join([*lines, legend(glyphs)])
+    room = min(columns(110), 160)
+    glyphs = ASCII if plain or not speaks_unicode() else UNICODE
+    lines = tree_lines(roots, columns=room, glyphs=glyphs, max_depth=depth)  # type: ignore[arg-type]
+    return "\n".join([*lines, *legend(glyphs, room)])
 
 
 def write_output(text: str, target: Path | None) -> None:
-    """Print, or write to a file.
+    """Print a document, or write it to a file.
 
     Raises:
         InvalidInputError: the file cannot be written.
     """
     if target is None:
-        click.echo(text)
+        echo_document(text)
         return
     from poise_lib.errors import InvalidInputError
 
@@ -77,7 +80,3 @@ def write_output(text: str, target: Path | None) -> None:
         target.write_text(click.unstyle(text) + "\n", encoding="utf-8")
     except OSError as error:
         raise InvalidInputError(f"{target}: cannot be written: {error.strerror}") from None
-
-
-def _speaks_unicode() -> bool:
-    return "utf" in (getattr(sys.stdout, "encoding", None) or "ascii").lower()

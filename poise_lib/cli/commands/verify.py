@@ -30,7 +30,7 @@ def verify(candidate: str, probe: bool, output: str) -> None:
     from pathlib import Path
 
     from poise_lib.cli.candidate_file import choose
-    from poise_lib.cli.text import clean
+    from poise_lib.cli.text import clean, echo_document
     from poise_lib.errors import CandidateError
     from poise_lib.verification import Status
     from poise_lib.verification import verify as judge
@@ -41,7 +41,7 @@ def verify(candidate: str, probe: bool, output: str) -> None:
     if output == "json":
         import json
 
-        click.echo(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
+        echo_document(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
     else:
         click.echo("\n".join(report_lines(report, chosen.name)))
     if not report.passed:

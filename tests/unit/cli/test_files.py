@@ -220,3 +220,25 @@ def test_train_shows_curves_scores_and_keeps_weights(poise: Poise, monkeypatch: 
     assert "entropy, nats               1 █▆▅▃▁" in found.out
     document = json.loads(poise("train", "grpo", "-o", "json").out)
     assert (document["metrics"]["overall"], document["base"]["overall"]) == (66.5, 15.5)
+
+
+def test_hyperparameters_on_the_command_line_are_finite(poise: Poise) -> None:
+    for value in ("nan", "inf"):
+        found = poise("train", "grpo", "--hyper", f"kl_coef={value}")
+        assert (found.code, found.out) == (2, "")
+        assert f"--hyper kl_coef={value}: write it as NAME=VALUE with a finite number" in found.err
+
+
+def _refuse(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, method, refuse)
+
+
+def test_a_candidate_in_a_folder_that_may_not_be_entered(poise: Poise, monkeypatch: pytest.MonkeyPatch) -> None:
+    _refuse(monkeypatch, "is_file")
+    _refuse(monkeypatch, "is_dir")
+    found = poise("verify", "closed/mine.py")
+    assert found.code == 2
+    assert found.err == "Error: closed/mine.py: cannot be read: Permission denied\n"

@@ -243,3 +243,40 @@ def test_a_collapse_does_not_squeeze_the_others_in_the_picture() -> None:
     dots = [float(x) for x in re.findall(r'<circle class="[bw]\d" cx="([0-9.]+)" cy="[0-9.]+" r="4"/>\n</g>', picture)]
     assert 'l8 -4v8z"' in picture.split("Collapsed")[-1], "it is drawn as an arrow at the edge"
     assert max(dots) - min(dots) > 250
+
+
+def test_a_narrow_terminal_gets_a_narrow_chart_legend_and_text(
+    poise: Poise, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    chart = poise("plot").out.partition("New bests")[0]
+    texts = poise("describe", "001-0", "--no-source").out.partition("Scores")[0]
+    for line in [*chart.splitlines(), *poise("tree").out.splitlines()[-2:], *texts.splitlines()[1:]]:
+        assert len(line) <= 40, line
+
+
+def test_a_state_directory_that_may_not_be_read(poise: Poise, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "exists", refuse)
+        found = poise("tree", "closed/demo.poise")
+    assert (found.code, found.err) == (
+        3,
+        "Error: closed/demo.poise: cannot be read: Permission denied; check its owner and mode\n",
+    )
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "iterdir", refuse)
+        found = poise("tree", state.name)
+    assert found.code == 3
+    assert "candidates: cannot be read: Permission denied" in found.err
+
+
+@pytest.mark.parametrize("text", ["", "a: 2026-13-45\n"])
+def test_a_manifest_of_the_state_that_is_damaged(text: str, poise: Poise, state: Path) -> None:
+    (state / "search.yaml").write_text(text)
+    found = poise("tree", state.name)
+    assert found.code == 3
+    assert "search.yaml: damaged: " in found.err
+    assert "restore it from a backup" in found.err

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 
 from poise_lib.cli import main as entry
 from poise_lib.errors import CandidateError, EngineError, InvalidInputError, PoiseError, SandboxError, StateError
+from poise_lib.local.state import StateDir
+from tests.unit.cli import world
 from tests.unit.cli.conftest import Poise
 
 HEAVY = ("torch", "sklearn", "scipy", "numpy", "pydantic", "rich", "yaml", "matplotlib", "asyncio")
@@ -110,3 +115,30 @@ def test_completion_scripts(shell: str, poise: Poise) -> None:
 def test_completion_lists_commands_with_their_summaries() -> None:
     items = entry.cli.shell_complete(click.Context(entry.cli), "d")
     assert [(item.value, item.help) for item in items] == [("describe", entry.COMMANDS["describe"].summary)]
+
+
+def _poise(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """A process of its own: what matters here is how it leaves its real standard output."""
+    command = [sys.executable, "-m", "poise_lib.cli.main", *arguments]
+    return subprocess.run(command, text=True, stderr=subprocess.PIPE, check=False, **options)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_under_the_output_is_no_fault_of_poise(state: Path) -> None:
+    with open("/dev/full", "w") as full:
+        found = _poise("tree", str(state), stdout=full)
+    assert (found.returncode, found.stderr) == (
+        1,
+        "Error: the output: cannot be read or written: No space left on device\n",
+    )
+
+
+def test_a_locale_without_a_letter_gets_a_question_mark_and_documents_stay_whole(state: Path) -> None:
+    directory = StateDir(state)
+    directory.write(world.candidate("001-0", ("000-0",), 66.0, title="Crème \u2026 \u4f18"))
+    latin = {**os.environ, "PYTHONIOENCODING": "latin-1", "COLUMNS": "110"}
+    found = _poise("tree", str(state), stdout=subprocess.PIPE, env=latin, encoding="latin-1")
+    assert found.returncode == 0
+    assert "Crème ? ?" in found.stdout
+    found = _poise("tree", str(state), "-o", "json", stdout=subprocess.PIPE, env=latin, encoding="utf-8")
+    assert "Crème \u2026 \u4f18" in found.stdout

@@ -15,7 +15,7 @@ from poise_lib.local.state import StateDir, merge_search, to_yaml
 from poise_lib.resources import Candidate, Evaluation, Search
 from poise_lib.resources.candidate import CandidateStatus, Implementation
 from poise_lib.resources.evaluation import EvaluationPhase, EvaluationStatus
-from poise_lib.resources.search import Best
+from poise_lib.resources.search import Best, SearchPhase
 
 
 def make_search(name: str = "s", **spec: object) -> Search:
@@ -50,6 +50,23 @@ def test_only_one_runner_holds_a_directory(tmp_path: Path) -> None:
         state.lock("second")
     assert (state.root / "run").read_text() == "first"
     state.lock("third").close()
+
+
+def test_what_was_left_half_written_by_a_kill_is_removed_by_the_next_run(tmp_path: Path) -> None:
+    state = StateDir(tmp_path)
+    state.write(make_candidate("x"))
+    blob = state.artifacts.put(b"weights")
+    state.artifacts.put_result(blob, {"output": {}})
+    halves = ["candidates/.s-001-0.yaml.ab12", ".search.yaml.cd", "artifacts/.put.x", "artifacts/results/.r.json.y"]
+    for half in [*halves, f"artifacts/blobs/{blob[7:9]}/.{blob[9:]}.z"]:
+        (tmp_path / half).write_bytes(b"ha")
+    (tmp_path / ".gitignore").write_text("*")
+    state.lock("token").close()
+    hidden = [path.name for path in tmp_path.rglob(".*")]
+    assert hidden == [".gitignore"]
+    assert state.artifacts.has(blob)
+    assert state.artifacts.result(blob) == {"output": {}}
+    assert len(state.candidates()) == 1
 
 
 def test_a_directory_that_cannot_be_made_is_said_plainly(tmp_path: Path) -> None:
@@ -90,13 +107,16 @@ def make_run(candidate: str, policy: str) -> Evaluation:
     return Evaluation.model_validate(document).model_copy(update={"status": status})
 
 
-@pytest.mark.parametrize(("checkpoints", "left"), [("All", 3), ("Best", 2)])
+@pytest.mark.parametrize(("checkpoints", "left"), [("All", 3), ("Best", 2), ("None", 0)])
 def test_only_the_wanted_checkpoints_stay(tmp_path: Path, checkpoints: str, left: int) -> None:
     state = StateDir(tmp_path)
     names = ["s-000-0", "s-001-0", "s-001-1"]
     runs = {name: make_run(name, state.artifacts.put(name.encode())) for name in names}
     search = make_search(retention={"checkpoints": checkpoints})
     best = Best(candidate="s-001-1", utility=2.0, baseline_utility=1.0)
-    search = search.model_copy(update={"status": search.status.model_copy(update={"best": best})})
-    prune_checkpoints(search, runs, state)
+    going = search.status.model_copy(update={"best": best, "phase": SearchPhase.SUSPENDED})
+    prune_checkpoints(search.model_copy(update={"status": going}), runs, state)
+    assert all(state.artifacts.has(run.status.policy or "") for run in runs.values()), "the best may yet change"
+    ended = going.model_copy(update={"phase": SearchPhase.COMPLETE})
+    prune_checkpoints(search.model_copy(update={"status": ended}), runs, state)
     assert sum(state.artifacts.has(run.status.policy or "") for run in runs.values()) == left

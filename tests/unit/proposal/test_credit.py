@@ -55,12 +55,51 @@ def test_parameters_earn_credit_for_their_direction():
     assert credit.expected(difference(GRPO, narrower)) < 0 < credit.expected(difference(GRPO, wider))
 
 
-def test_refused_and_failed_children_mark_the_combination_only():
-    failed = entry("f", grown("rare-success", "fork-weighting"), None, "root", phase=CandidatePhase.REJECTED)
+def ended(composition, reason, phase=CandidatePhase.FAILED, **more):
+    return entry("f", composition, None, "root", phase=phase, reason=reason, **more)
+
+
+@pytest.mark.parametrize(
+    ("reason", "phase"),
+    [
+        ("VerificationFailed", CandidatePhase.REJECTED),
+        ("TrainingFailed", CandidatePhase.FAILED),
+        ("Collapsed", CandidatePhase.FAILED),
+    ],
+)
+def test_children_that_ended_by_their_own_fault_mark_the_combination_only(reason, phase):
+    failed = ended(grown("rare-success", "fork-weighting"), reason, phase)
     credit = learn([entry("root", GRPO, 40.0), failed], frozenset())
     assert credit.failures(difference(GRPO, grown("rare-success", "fork-weighting", "entropy-bonus"))) == 1
     assert credit.failures(difference(GRPO, grown("rare-success"))) == 0
     assert credit.effect("rare-success").mean == 0.0
+
+
+@pytest.mark.parametrize(
+    ("reason", "phase"),
+    [
+        ("TaskFailed", CandidatePhase.FAILED),
+        ("Duplicate", CandidatePhase.REJECTED),
+        ("UnknownAlgorithm", CandidatePhase.FAILED),
+        ("SourceTooLarge", CandidatePhase.FAILED),
+        ("ScoringFailed", CandidatePhase.FAILED),
+        ("EvaluationFailed", CandidatePhase.FAILED),
+        ("", CandidatePhase.FAILED),
+    ],
+)
+def test_children_that_were_lost_or_never_judged_say_nothing(reason, phase):
+    change = grown("rare-success", "fork-weighting")
+    credit = learn([entry("root", GRPO, 40.0), ended(change, reason, phase)], frozenset())
+    assert credit.failures(difference(GRPO, change)) == 0
+    assert not credit.boundaries
+    assert not credit.effects
+
+
+def test_a_refused_child_marks_what_it_ended_as_or_else_what_was_proposed():
+    both = grown("rare-success", "fork-weighting")
+    for final, marked in ((grown("rare-success"), {"+rare-success"}), (GRPO, {"+rare-success", "+fork-weighting"})):
+        refused = ended(final, "VerificationFailed", CandidatePhase.REJECTED, proposed=both)
+        assert learn([entry("root", GRPO, 40.0), refused], frozenset()).boundaries == (frozenset(marked),)
 
 
 def advised(name, parent, action, strength):

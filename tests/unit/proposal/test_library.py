@@ -45,6 +45,12 @@ def test_proposals_are_new_distinct_consistent_and_ranked():
     assert found[0].screening.score == max(proposal.screening.score for proposal in found)
 
 
+def test_what_repairs_had_to_change_is_not_proposed_again():
+    best = run([ROOT])[0].composition
+    repaired = entry("c", GRPO, None, "root", phase="Rejected", reason="VerificationFailed", proposed=best)
+    assert signature(best) not in {signature(proposal.composition) for proposal in run([ROOT, repaired])}
+
+
 def test_long_searches_keep_proposing():
     archive = [ROOT, *(entry(f"w{i}", walk(i), 40.0, "root") for i in range(120))]
     assert len(run(archive, "w7", round=50, slot=2)) == 6

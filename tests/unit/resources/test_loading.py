@@ -195,3 +195,10 @@ def test_load_one_wants_one_of_the_kind(tmp_path: Path) -> None:
     file.write_text(spec("") + "---\n" + spec(""))
     with pytest.raises(InvalidInputError, match="exactly one Search"):
         load_one(file, Search)
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs a file without an end")
+def test_a_file_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("poise_lib.resources.loading.MAX_BYTES", 1000)
+    with pytest.raises(InvalidInputError, match="has more than 1,000 bytes"):
+        load_documents(Path("/dev/zero"))

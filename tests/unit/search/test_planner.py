@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -202,6 +203,51 @@ def test_repairs_are_bounded_and_every_refusal_keeps_its_reason() -> None:
     assert sum("s-001-0-implement" in name for name in world.started) == 2
 
 
+def test_a_repair_starts_from_what_the_last_one_left() -> None:
+    inputs: dict[str, dict[str, Any]] = {}
+
+    def shrinking(request: TaskRequest) -> TaskResult:
+        result = answer(request)
+        if request.kind is TaskKind.IMPLEMENT and result.output is not None:
+            inputs[request.name] = request.input
+            left = request.input["previous"] or request.input["proposal"]["composition"]
+            parts = [part | {"parameters": {"v": part["parameters"]["v"] / 2}} for part in left]
+            result.output["composition"] = parts
+        if request.kind is TaskKind.VERIFY and request.input["parentDigests"] and result.output is not None:
+            result.output["verification"]["passed"] = request.input["revision"] == 3
+        return result
+
+    world = World(make_search(verification={"maxRevisions": 3}, budget={"candidates": 2}), shrinking)
+    world.run(random.Random(0))
+    child = world.candidates["s-001-0"]
+    assert child.status.phase is CandidatePhase.ARCHIVED
+    (proposed,) = child.spec.proposal.composition
+    halves = [inputs[f"s-001-0-implement-{revision}"]["previous"] for revision in (1, 2, 3)]
+    assert [[part["parameters"]["v"] / proposed.parameters["v"] for part in parts] for parts in halves] == [
+        [],
+        [0.5],
+        [0.25],
+    ]
+    assert child.status.implementation is not None
+    assert child.status.implementation.composition[0].parameters["v"] == proposed.parameters["v"] / 8
+    (entry,) = (entry for entry in world.observe().entries if entry.name == "s-001-0")
+    assert entry.composition == child.status.implementation.composition
+    assert entry.proposed == child.spec.proposal.composition
+
+
+def test_a_probe_run_that_is_lost_is_no_fault_of_the_candidate() -> None:
+    world = World(make_search(budget={"candidates": 2}, evaluation={"probe": True}))
+    for _ in range(2000):
+        world.settle()
+        if not world.running:
+            break
+        for name in sorted(world.running):
+            world.lose(name) if name == "s-001-0-probe-0-train" else world.finish(name)
+    child = world.candidates["s-001-0"]
+    assert (child.status.phase, child.status.reason) == (CandidatePhase.FAILED, "TaskFailed")
+    assert "s-001-0-probe-0" in child.status.message
+
+
 def test_a_candidate_that_behaves_like_an_earlier_one_is_not_trained() -> None:
     def twins(request: TaskRequest) -> TaskResult:
         result = answer(request)
@@ -276,6 +322,7 @@ def test_a_probe_run_that_collapses_saves_the_full_run() -> None:
     world.run(random.Random(0))
     child = world.candidates["s-001-0"]
     assert child.status.phase is CandidatePhase.FAILED
+    assert child.status.reason == "Collapsed"
     assert "collapsed in the probe run" in child.status.message
     assert "s-001-0-full-0" not in world.evaluations
 

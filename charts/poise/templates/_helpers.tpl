@@ -1,0 +1,55 @@
+{{- define "poise.labels" -}}
+app.kubernetes.io/name: poise
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/component: controller
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end }}
+
+{{- define "poise.selector" -}}
+app.kubernetes.io/name: poise
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: controller
+{{- end }}
+
+{{- define "poise.name" -}}
+{{ .Release.Name | trunc 40 | trimSuffix "-" }}-controller
+{{- end }}
+
+{{- define "poise.image" -}}
+{{ .image.repository }}:{{ .image.tag | default .root.Chart.AppVersion }}
+{{- end }}
+
+{{- /* What the controller does with a namespace's objects: exactly the calls of controller/api.py and the watches of kopf. */ -}}
+{{- define "poise.rules" -}}
+- apiGroups: [poise.dev]
+  resources: [searches]
+  verbs: [get, list, watch]
+- apiGroups: [poise.dev]
+  resources: [candidates, evaluations]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [poise.dev]
+  resources: [searches/status, candidates/status, evaluations/status]
+  verbs: [update]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list]
+- apiGroups: [""]
+  resources: [pods/log]
+  verbs: [get]
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [list, create]
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [create]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [list, create]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [create]
+{{- end }}

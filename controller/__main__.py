@@ -1,0 +1,101 @@
+"""``python -m controller``: take the lease, watch, reconcile, until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+
+import kopf
+import structlog
+
+from controller import handlers, logs
+from controller.api import Api
+from controller.handlers import Indexed
+from controller.health import Health, audit, serve
+from controller.lease import Lease, LeaseLost
+from controller.metrics import Metrics
+from controller.reconcile import Reconciler
+from controller.settings import Settings
+from controller.work import WorkQueue
+from poise_lib.errors import InvalidInputError
+
+log = structlog.get_logger()
+
+
+async def operate(settings: Settings) -> None:
+    """Run the operator until SIGTERM, or until the lease is lost.
+
+    Raises:
+        LeaseLost: another controller has taken over.
+    """
+    api = await Api.connect()
+    metrics, health, world = Metrics(), Health(), Indexed()
+    reconciler = Reconciler(api, world, settings, metrics)
+    queue = WorkQueue(reconciler)
+
+    def refresh() -> None:
+        metrics.queue_depth.set(queue.depth)
+        metrics.show(world.searches())
+
+    lease = Lease(api, settings.lease_namespace, settings.lease_name, settings.identity)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    probes = await serve(health, metrics, refresh, settings.health_port)
+    stopping = asyncio.create_task(stop.wait())
+    acquiring = asyncio.create_task(lease.acquire())
+    try:
+        await asyncio.wait({stopping, acquiring}, return_when=asyncio.FIRST_COMPLETED)
+        if stop.is_set():
+            return
+        acquiring.result()
+        health.leading = True
+        health.beat()
+        watching = kopf.operator(
+            registry=handlers.registry(world, queue, reconciler),
+            clusterwide=not settings.namespaces,
+            namespaces=settings.namespaces,
+            stop_flag=stop,
+        )
+        auditing = audit(api, health, world.versions, settings.namespaces)
+        parts = {asyncio.create_task(part) for part in (queue.run(), lease.keep(), auditing, watching)}
+        done, rest = await asyncio.wait({stopping, *parts}, return_when=asyncio.FIRST_COMPLETED)
+        # kopf takes the signals over while it runs, and then ends by itself, cancelling what it does not know.
+        stop.set()
+        for part in rest:
+            part.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+        for part in done:
+            if not part.cancelled():
+                part.result()
+    finally:
+        acquiring.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await acquiring
+        if health.leading:
+            await lease.release()
+        await probes.cleanup()
+        await api.close()
+
+
+def main() -> int:
+    """Entry point; returns the exit status."""
+    try:
+        settings = Settings.from_environment(os.environ)
+    except InvalidInputError as error:
+        sys.stderr.write(f"Error: {error}\n")
+        return error.exit_code
+    logs.configure(settings.log_level)
+    try:
+        asyncio.run(operate(settings))
+    except LeaseLost as error:
+        log.error("the lease is lost", error=str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""A task's Job: its names, its labels, and how it stands.
+
+A task keeps one name over all its attempts; an attempt is a Job of its own.  The token that a result frame must carry is
+in the Job and in the trusted container, never where candidate code runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from controller.api import Document
+from poise_lib.names import (
+    ANNOTATION_OUTCOME,
+    ANNOTATION_PROBLEM,
+    ANNOTATION_TASK,
+    ANNOTATION_TOKEN,
+    LABEL_ATTEMPT,
+    LABEL_TASK_KIND,
+)
+
+MAX_NAME: Final = 58
+"""Longest task name in a Job's name; with the attempt it stays within a label's 63 characters."""
+
+
+class Outcome(StrEnum):
+    """How a finished attempt was judged; kept on the Job, so that it is judged once."""
+
+    RESULT = "Result"
+    LOST = "Lost"
+    """Counts against ``budget.attempts``."""
+    DISRUPTED = "Disrupted"
+    """The cluster took the pod away (eviction, preemption, drained or dead node, log gone); does not count."""
+
+
+class JobState(StrEnum):
+    """Where an attempt stands."""
+
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """The part of a Job that the controller needs."""
+
+    name: str
+    namespace: str
+    uid: str
+    resource_version: str
+    task: str
+    kind: str
+    attempt: int
+    token: str
+    state: JobState
+    reason: str
+    """Why it failed, in the Job controller's words."""
+    outcome: Outcome | None
+    problem: str
+    created: str
+    expiring: bool
+    """A time to live was set: its result is safe, or it never mattered."""
+    pods: int
+    """Pods that were made for it, whatever became of them."""
+
+
+def view(body: Document) -> JobView | None:
+    """A Job of ours as the cache keeps it; None for a Job that is being deleted or is not ours."""
+    metadata = body["metadata"]
+    labels, annotations = metadata.get("labels", {}), metadata.get("annotations", {})
+    if LABEL_ATTEMPT not in labels or ANNOTATION_TASK not in annotations or "deletionTimestamp" in metadata:
+        return None
+    status = body.get("status", {})
+    conditions = {item["type"]: item for item in status.get("conditions", ()) if item["status"] == "True"}
+    # FailureTarget comes at once; Failed waits for pods that may be stuck on a dead node.
+    failed = conditions.get("Failed") or conditions.get("FailureTarget")
+    state = JobState.SUCCEEDED if "Complete" in conditions else JobState.FAILED if failed else JobState.RUNNING
+    outcome = annotations.get(ANNOTATION_OUTCOME)
+    return JobView(
+        name=metadata["name"],
+        namespace=metadata["namespace"],
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        task=annotations[ANNOTATION_TASK],
+        kind=labels.get(LABEL_TASK_KIND, ""),
+        attempt=int(labels[LABEL_ATTEMPT]),
+        token=annotations.get(ANNOTATION_TOKEN, ""),
+        state=state,
+        reason=f"{failed.get('reason', '')}: {failed.get('message', '')}" if failed else "",
+        outcome=Outcome(outcome) if outcome in set(Outcome) else None,
+        problem=annotations.get(ANNOTATION_PROBLEM, ""),
+        created=metadata["creationTimestamp"],
+        expiring="ttlSecondsAfterFinished" in body["spec"],
+        pods=sum(status.get(name, 0) for name in ("active", "succeeded", "failed", "terminating")),
+    )
+
+
+def job_name(task: str, attempt: int) -> str:
+    """Name of an attempt's Job; a task name that is too long keeps its head and gets a digest."""
+    if len(task) > MAX_NAME:
+        task = f"{task[: MAX_NAME - 9]}-{hashlib.sha256(task.encode()).hexdigest()[:8]}"
+    return f"{task}-{attempt}"

@@ -1,0 +1,124 @@
+"""The documents that the controller writes beside the custom resources: Jobs with their input, claims, policies."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import secrets
+from typing import Final
+
+from controller.api import Document
+from controller.jobs import job_name
+from controller.pods import DEADLINES, DEFAULT_DEADLINE, INPUT_FILE, pod_template
+from controller.settings import Settings
+from poise_lib.artifacts.digest import canonical_json
+from poise_lib.errors import InvalidInputError
+from poise_lib.names import (
+    ANNOTATION_TASK,
+    ANNOTATION_TOKEN,
+    API_VERSION,
+    LABEL_ATTEMPT,
+    LABEL_MANAGED_BY,
+    LABEL_SEARCH,
+    LABEL_TASK_KIND,
+    MANAGED_BY,
+)
+from poise_lib.resources import Search
+from poise_lib.tasks.protocol import SPLIT_KINDS, TaskRequest
+
+MAX_INPUT_BYTES: Final = 1_000_000
+"""A ConfigMap holds 1 MiB, its names and labels included."""
+LABEL_UNTRUSTED: Final = "poise.dev/untrusted"
+POLICY_NAME: Final = "poise-tasks"
+
+
+def job(request: TaskRequest, attempt: int, search: Search, settings: Settings) -> Document:
+    """The Job of one attempt."""
+    name, token = job_name(request.name, attempt), secrets.token_hex(16)
+    labels = _labels(search.metadata.name) | {LABEL_TASK_KIND: request.kind.value, LABEL_ATTEMPT: str(attempt)}
+    if request.kind in SPLIT_KINDS:
+        labels[LABEL_UNTRUSTED] = "true"
+    own = {**labels, "kueue.x-k8s.io/queue-name": search.spec.queue_name} if search.spec.queue_name else labels
+    template = search.spec.evaluation.template
+    body: Document = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": name,
+            "namespace": search.metadata.namespace,
+            "labels": own,
+            "annotations": {ANNOTATION_TASK: request.name, ANNOTATION_TOKEN: token},
+            "ownerReferences": [_owner(API_VERSION, "Search", search.metadata.name, search.metadata.uid)],
+        },
+        "spec": {
+            "backoffLimit": 0,
+            "activeDeadlineSeconds": DEADLINES.get(request.kind, DEFAULT_DEADLINE),
+            "template": pod_template(request.kind, name, token, labels, template, settings),
+        },
+    }
+    if search.spec.queue_name:
+        # Kueue admits a Job by taking this back; who starts unsuspended was never queued.
+        body["spec"]["suspend"] = True
+    return body
+
+
+def job_input(request: TaskRequest, owner: Document) -> Document:
+    """The ConfigMap with a task's request, owned by its Job.
+
+    Raises:
+        InvalidInputError: compressed, it is still larger than an object may be.
+    """
+    data = gzip.compress(canonical_json(request.to_document()), mtime=0)
+    if len(data) > MAX_INPUT_BYTES * 3 // 4:
+        raise InvalidInputError(f"the input of {request.name} has {len(data)} bytes compressed, too many for an object")
+    metadata = owner["metadata"]
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": metadata["name"],
+            "namespace": metadata["namespace"],
+            "labels": metadata["labels"],
+            "ownerReferences": [_owner("batch/v1", "Job", metadata["name"], metadata["uid"])],
+        },
+        "immutable": True,
+        "binaryData": {INPUT_FILE: base64.b64encode(data).decode()},
+    }
+
+
+def claim(namespace: str, settings: Settings) -> Document:
+    """The volume claim that holds a namespace's artifacts; shared by its searches, kept when they go."""
+    wanted = settings.artifacts
+    spec: Document = {
+        "accessModes": [wanted.access_mode],
+        "resources": {"requests": {"storage": wanted.size}},
+    }
+    if wanted.storage_class is not None:
+        spec["storageClassName"] = wanted.storage_class
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": wanted.claim, "namespace": namespace, "labels": {LABEL_MANAGED_BY: MANAGED_BY}},
+        "spec": spec,
+    }
+
+
+def network_policy(namespace: str) -> Document:
+    """No task's pod talks to anybody; what they exchange goes over volumes.  Needs a policy engine to have effect."""
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": POLICY_NAME, "namespace": namespace, "labels": {LABEL_MANAGED_BY: MANAGED_BY}},
+        "spec": {
+            "podSelector": {"matchLabels": {LABEL_MANAGED_BY: MANAGED_BY}},
+            "policyTypes": ["Ingress", "Egress"],
+        },
+    }
+
+
+def _labels(search: str) -> dict[str, str]:
+    return {LABEL_MANAGED_BY: MANAGED_BY, LABEL_SEARCH: search}
+
+
+def _owner(api_version: str, kind: str, name: str, uid: str | None) -> Document:
+    return {"apiVersion": api_version, "kind": kind, "name": name, "uid": uid, "controller": True}

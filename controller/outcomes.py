@@ -1,0 +1,87 @@
+"""How a finished attempt ended, read off its Job, its pod and its log; judged once and kept on the Job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from controller.api import JOBS, PODS, Api, ApiError, Document
+from controller.jobs import JobState, JobView, Outcome
+from controller.pods import TASK_CONTAINER
+from poise_lib.names import ANNOTATION_OUTCOME, ANNOTATION_PROBLEM
+from poise_lib.tasks.protocol import FrameReader, TaskResult
+
+MAX_PROBLEM: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """An attempt's end."""
+
+    outcome: Outcome
+    problem: str = ""
+    result: TaskResult | None = None
+
+
+async def judge(api: Api, job: JobView) -> Judged:
+    """Why the attempt ended, and its result if it has one."""
+    pods = await api.items(PODS, job.namespace, labelSelector=f"batch.kubernetes.io/controller-uid={job.uid}")
+    if job.state is JobState.SUCCEEDED:
+        return await _result(api, job, pods)
+    if disrupted := next((text for pod in pods if (text := disruption(pod))), ""):
+        return Judged(Outcome.DISRUPTED, disrupted)
+    if not pods and "DeadlineExceeded" not in job.reason:
+        return Judged(Outcome.DISRUPTED, "its pod was deleted")
+    why = next((text for pod in pods if (text := container_failure(pod))), "") or job.reason
+    return Judged(Outcome.LOST, why[:MAX_PROBLEM])
+
+
+async def _result(api: Api, job: JobView, pods: list[Document]) -> Judged:
+    done = next((pod for pod in pods if pod.get("status", {}).get("phase") == "Succeeded"), None)
+    if done is None:
+        return Judged(Outcome.DISRUPTED, "its pod, and with it the log, was gone before it was read")
+    try:
+        text = await api.log(job.namespace, done["metadata"]["name"], TASK_CONTAINER)
+    except ApiError as error:
+        return Judged(Outcome.DISRUPTED, f"its log could not be read: {error}"[:MAX_PROBLEM])
+    reader = FrameReader(job.token)
+    for line in text.splitlines():
+        reader.feed(line)
+    if reader.accepted is None:
+        return Judged(Outcome.DISRUPTED, reader.problem or "its log holds no result of this attempt")
+    return Judged(Outcome.RESULT, "", reader.accepted)
+
+
+def disruption(pod: Document) -> str:
+    """Why the cluster took a pod away; empty when it did not."""
+    status = pod.get("status", {})
+    for condition in status.get("conditions", ()):
+        if condition["type"] == "DisruptionTarget" and condition["status"] == "True":
+            return f"{condition.get('reason', 'disrupted')}: {condition.get('message', '')}"[:MAX_PROBLEM]
+    if status.get("reason") in ("Evicted", "NodeLost", "Shutdown", "Terminated", "NodeShutdown"):
+        return f"{status['reason']}: {status.get('message', '')}"[:MAX_PROBLEM]
+    if "deletionTimestamp" in pod["metadata"] and status.get("phase") != "Failed":
+        return "its pod was deleted"
+    return ""
+
+
+def container_failure(pod: Document) -> str:
+    """What ended the containers of a failed pod, as a sentence."""
+    status = pod.get("status", {})
+    ended: list[dict[str, Any]] = [*status.get("containerStatuses", ()), *status.get("initContainerStatuses", ())]
+    for container in ended:
+        final = container.get("state", {}).get("terminated")
+        if final and final.get("exitCode"):
+            last = (final.get("message") or "").strip().splitlines()
+            detail = f": {last[-1]}" if last else ""
+            return f"container {container['name']} ended with {final.get('reason')} ({final['exitCode']}){detail}"
+    return str(status.get("message", ""))
+
+
+async def record(api: Api, job: JobView, judged: Judged, ttl: int | None = None) -> Document:
+    """Keep the judgement on the Job; with ``ttl`` also let it go after that many seconds."""
+    annotations = {ANNOTATION_OUTCOME: judged.outcome.value, ANNOTATION_PROBLEM: judged.problem or None}
+    body: Document = {"metadata": {"annotations": annotations}}
+    if ttl is not None:
+        body["spec"] = {"ttlSecondsAfterFinished": ttl}
+    return await api.patch(JOBS, job.namespace, job.name, body)

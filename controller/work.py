@@ -1,0 +1,98 @@
+"""One reconcile of a search at a time, coalesced; several searches side by side.
+
+A search that is looked at often takes no more than its turn: keys wait in one line, and a key that is woken while it is
+being reconciled goes to the end of that line once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from controller.cache import Key
+
+BACKOFF_FIRST: Final = 0.5
+BACKOFF_MOST: Final = 60.0
+SETTLE_SECONDS: Final = 0.02
+"""Events of one change come in bursts; waiting this long turns a burst into one reconcile."""
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class WorkQueue:
+    """Keys in line, each at most once."""
+
+    reconcile: Callable[[Key], Awaitable[float | None]]
+    """Returns the seconds after which to look again, or None to wait for an event."""
+    width: int = 8
+    """Searches reconciled side by side."""
+    failures: dict[Key, int] = field(default_factory=dict)
+    _line: asyncio.Queue[Key] = field(default_factory=asyncio.Queue)
+    _waiting: set[Key] = field(default_factory=set)
+    _running: set[Key] = field(default_factory=set)
+    _again: set[Key] = field(default_factory=set)
+    _timers: dict[Key, asyncio.TimerHandle] = field(default_factory=dict)
+
+    @property
+    def depth(self) -> int:
+        """Keys in line."""
+        return len(self._waiting)
+
+    def wake(self, key: Key) -> None:
+        """Ask for a reconcile."""
+        if (timer := self._timers.pop(key, None)) is not None:
+            timer.cancel()
+        if key in self._running:
+            self._again.add(key)
+        elif key not in self._waiting:
+            self._waiting.add(key)
+            self._line.put_nowait(key)
+
+    def wake_later(self, key: Key, seconds: float) -> None:
+        """Ask for a reconcile after a while, unless something wakes it earlier."""
+        if key in self._waiting or key in self._again:
+            return
+        if (timer := self._timers.pop(key, None)) is not None:
+            timer.cancel()
+        self._timers[key] = asyncio.get_running_loop().call_later(seconds, self.wake, key)
+
+    async def run(self) -> None:
+        """Serve the line until cancelled."""
+        workers = [asyncio.create_task(self._work()) for _ in range(self.width)]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            for timer in self._timers.values():
+                timer.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.gather(*workers, return_exceptions=True)
+
+    async def _work(self) -> None:
+        while True:
+            key = await self._line.get()
+            await asyncio.sleep(SETTLE_SECONDS)
+            self._waiting.discard(key)
+            self._running.add(key)
+            later: float | None = None
+            try:
+                later = await self.reconcile(key)
+                self.failures.pop(key, None)
+            except Exception:
+                count = self.failures[key] = self.failures.get(key, 0) + 1
+                later = min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** (count - 1))
+                log.exception("reconcile failed", namespace=key[0], search=key[1], attempt=count, again_in=later)
+            finally:
+                self._running.discard(key)
+            if key in self._again:
+                self._again.discard(key)
+                self.wake(key)
+            elif later is not None:
+                self.wake_later(key, later)

@@ -1,0 +1,94 @@
+"""What a tenant may ask of the pods that run tasks in a cluster: typed and allow-listed, never a free merge.
+
+The controller applies its hardening over it, last; nothing here can undo that.  On one machine it has no effect.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+
+from poise_lib.resources.base import Model, ObjectName, ShortText
+
+Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$", max_length=20)]
+"""A Kubernetes quantity such as 500m, 4 or 16Gi."""
+LabelKey = Annotated[
+    str, StringConstraints(pattern=r"^([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$", max_length=253)
+]
+LabelValue = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$", max_length=63)]
+MountPath = Annotated[str, StringConstraints(pattern=r"^/(data|models|mnt)(/[A-Za-z0-9._-]+)*$", max_length=256)]
+"""Below /data, /models or /mnt, so that no mount covers what a task rests on."""
+
+
+class Resources(Model):
+    """Requests and limits of a container."""
+
+    requests: dict[LabelKey, Quantity] = Field(
+        default_factory=dict, max_length=16, description="What the scheduler sets aside, such as cpu: 2."
+    )
+    limits: dict[LabelKey, Quantity] = Field(
+        default_factory=dict, max_length=16, description="What the container may not exceed, such as nvidia.com/gpu: 1."
+    )
+
+
+class Toleration(Model):
+    """A taint that the pods tolerate."""
+
+    key: LabelKey | None = Field(None, description="Key of the taint; any key when missing.")
+    operator: Literal["Exists", "Equal"] = Field("Exists", description="Exists, or Equal with a value.")
+    value: LabelValue | None = Field(None, description="Value of the taint, for Equal.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        None, description="Effect of the taint; any effect when missing."
+    )
+    toleration_seconds: int | None = Field(None, ge=0, description="How long NoExecute is tolerated.")
+
+
+class NodeRequirement(Model):
+    """One condition on a node's labels."""
+
+    key: LabelKey = Field(description="Label of the node.")
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"] = Field(description="How the values are compared.")
+    values: tuple[LabelValue, ...] = Field((), max_length=32, description="Values, for In and NotIn.")
+
+
+class DataVolume(Model):
+    """A claim of the namespace that is mounted read-only, such as a cache of models."""
+
+    claim_name: ObjectName = Field(description="Name of the PersistentVolumeClaim.")
+    mount_path: MountPath = Field(description="Where it appears, below /data, /models or /mnt.")
+
+
+class PodTemplate(Model):
+    """Where and with what the pods run that verify, train and score."""
+
+    resources: Resources | None = Field(None, description="Resources of tasks that verify, train or score.")
+    node_selector: dict[LabelKey, LabelValue] = Field(
+        default_factory=dict, max_length=16, description="Labels that a node must have."
+    )
+    node_affinity: tuple[NodeRequirement, ...] = Field(
+        (), max_length=16, description="Conditions on a node's labels; all must hold."
+    )
+    tolerations: tuple[Toleration, ...] = Field((), max_length=16, description="Taints that are tolerated.")
+    runtime_class_name: ObjectName | None = Field(None, description="RuntimeClass, such as gvisor or nvidia.")
+    priority_class_name: ObjectName | None = Field(None, description="PriorityClass of the pods.")
+    image_pull_secrets: tuple[ObjectName, ...] = Field(
+        (), max_length=8, description="Secrets of the namespace with credentials of a registry."
+    )
+    volumes: tuple[DataVolume, ...] = Field((), max_length=8, description="Claims that are mounted read-only.")
+    annotations: dict[LabelKey, ShortText] = Field(
+        default_factory=dict, max_length=16, description="Annotations of the pods."
+    )
+
+    def pod_fields(self) -> dict[str, Any]:
+        """The fields of a PodSpec that this decides."""
+        document = self.to_document()
+        names = ("nodeSelector", "tolerations", "runtimeClassName", "priorityClassName")
+        fields = {name: document[name] for name in names if document.get(name)}
+        if self.image_pull_secrets:
+            fields["imagePullSecrets"] = [{"name": name} for name in self.image_pull_secrets]
+        if self.node_affinity:
+            terms = [{"matchExpressions": [rule.to_document() for rule in self.node_affinity]}]
+            required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
+            fields["affinity"] = {"nodeAffinity": required}
+        return fields

@@ -1,0 +1,243 @@
+"""Every CEL rule of the CRDs, judged by a real API server: what it lets pass, what it refuses, and with which words.
+
+A rule that stands in ``crds/`` and has no case here fails :func:`test_every_rule_has_a_case`.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from tests.integration.kube.documents import MODELS, PLURALS, merged, minimal, nodes, schema
+from tests.kube.client import ApiError, Client, Document, namespaced
+from tests.kube.crds import install
+
+Rule = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One rule, and changes (JSON merge patches) of the smallest manifest that it lets pass or refuses."""
+
+    kind: str
+    path: str
+    says: str
+    """Part of its message that no other rule of this place has."""
+    passes: tuple[Document, ...]
+    refuses: tuple[Document, ...]
+    update: bool = False
+    """It compares with the old object: the smallest manifest is created first, then changed."""
+    widened: bool = False
+    """A list of allowed values stands before the rule: it is seen at work where that list is longer."""
+
+    @property
+    def id(self) -> str:
+        """For pytest's ``-k``."""
+        return f"{self.kind}{self.path}-{self.says.split(' cannot')[0].replace(' ', '_')}"
+
+
+def _spec(**fields: Any) -> Document:
+    return {"spec": fields}
+
+
+def _metric(name: str, weight: float = 1.0) -> Document:
+    """A metric of the objective, written out in full."""
+    return {"name": name, "weight": weight, "direction": "Maximize"}
+
+
+def _fixed(name: str, *refuses: Document, widened: bool = False) -> Case:
+    more = _spec(budget={"candidates": 9}, suspend=True)
+    return Case("Search", ".spec", f"spec.{name} cannot change", (more,), refuses, update=True, widened=widened)
+
+
+_LABELS: Document = {"metadata": {"labels": {"team": "one"}}}
+
+CASES = (
+    Case(
+        "Search",
+        ".spec",
+        "suite chains-v1 has only the metrics",
+        (
+            _spec(objective={"metrics": [_metric("plus3")]}),
+            _spec(objective={"constraints": [{"metric": "response_length", "maximum": 40}]}),
+        ),
+        (
+            _spec(objective={"metrics": [{"name": "aime24"}]}),
+            _spec(objective={"constraints": [{"metric": "aime24", "minimum": 1}]}),
+        ),
+    ),
+    _fixed("baseline", _spec(baseline={"algorithm": "dapo"}), _spec(baseline={"algorithm": None, "source": "x = 1"})),
+    _fixed("seed", _spec(seed=1)),
+    _fixed("strategy.mode", _spec(strategy={"mode": "Continuous"})),
+    _fixed("evaluation.engine", _spec(evaluation={"engine": "other"}), widened=True),
+    _fixed("evaluation.suite", _spec(evaluation={"suite": "other"}), widened=True),
+    _fixed("evaluation.seeds", _spec(evaluation={"seeds": 2})),
+    _fixed("evaluation.fidelities", _spec(evaluation={"fidelities": {"full": {"steps": 31}}})),
+    _fixed("objective", _spec(objective={"metrics": [{"name": "plus3"}]})),
+    Case(
+        "Search",
+        ".spec.objective.metrics",
+        "weights must sum to 1",
+        (
+            _spec(objective={"metrics": [_metric("plus3", 0.9995)]}),
+            _spec(objective={"metrics": [_metric("plus3", 0.1), _metric("plus5", 0.2), _metric("plus8", 0.7)]}),
+        ),
+        (
+            _spec(objective={"metrics": [{"name": "plus3", "weight": 0.9}]}),
+            _spec(objective={"metrics": [{"name": "plus3"}, {"name": "plus5"}]}),
+        ),
+    ),
+    Case(
+        "Search",
+        ".spec.objective.constraints[]",
+        "give minimum, maximum or both",
+        (
+            _spec(objective={"constraints": [{"metric": "plus3", "minimum": 1}]}),
+            _spec(objective={"constraints": [{"metric": "plus3", "minimum": 1, "maximum": 1}]}),
+        ),
+        (
+            _spec(objective={"constraints": [{"metric": "plus3"}]}),
+            _spec(objective={"constraints": [{"metric": "plus3", "minimum": 2, "maximum": 1}]}),
+        ),
+    ),
+    Case(
+        "Search",
+        ".spec.baseline",
+        "give exactly one of",
+        (_spec(baseline={"algorithm": "dapo"}), _spec(baseline={"source": "x = 1"})),
+        (_spec(baseline={"algorithm": "dapo", "source": "x = 1"}), _spec(baseline={})),
+    ),
+    Case(
+        "Search",
+        ".spec.strategy.acquisition",
+        "must be 1",
+        (_spec(strategy={"acquisition": {"pareto": 1, "performance": 0, "diversity": 0, "bayes": 0}}),),
+        (_spec(strategy={"acquisition": {"pareto": 0.5}}), _spec(strategy={"acquisition": {"bayes": 0.2}})),
+    ),
+    Case(
+        "Candidate",
+        ".spec",
+        "a Candidate's spec cannot change",
+        (_LABELS,),
+        (_spec(round=1), _spec(source="x = 1"), _spec(proposal={"title": "Other"})),
+        update=True,
+    ),
+    Case(
+        "Candidate",
+        ".spec",
+        "give either spec.algorithm or spec.source",
+        (_spec(), _spec(algorithm="grpo"), _spec(source="x = 1")),
+        (_spec(algorithm="grpo", source="x = 1"),),
+    ),
+    Case(
+        "Evaluation",
+        ".spec",
+        "an Evaluation's spec cannot change",
+        (_LABELS,),
+        (_spec(seed=1), _spec(nano={"steps": 31}), _spec(fidelity="probe")),
+        update=True,
+    ),
+)
+
+
+def _rules(crd: Document) -> list[tuple[str, Rule]]:
+    return [(at, rule) for at, node in nodes(schema(crd)) for rule in node.get("x-kubernetes-validations", ())]
+
+
+def _rule(case: Case, crds: dict[str, Document]) -> Rule:
+    (found,) = (rule for at, rule in _rules(crds[case.kind]) if at == case.path and case.says in rule["message"])
+    return found
+
+
+def _each(which: str) -> list[Any]:
+    """Parameters: a case and one change, of those that it lets pass or of those that it refuses."""
+    return [
+        pytest.param(case, change, id=f"{case.id}-{number}")
+        for case in CASES
+        for number, change in enumerate(getattr(case, which))
+    ]
+
+
+@pytest.fixture(scope="session")
+def widened(admin: Client, crds: dict[str, Document]) -> Document:
+    """A kind like Search that admits more engines and suites than there are yet."""
+    crd = copy.deepcopy(crds["Search"])
+    crd["metadata"]["name"] = "widenedsearches.test.poise.dev"
+    crd["spec"]["group"] = "test.poise.dev"
+    crd["spec"]["names"] = {
+        "kind": "WidenedSearch",
+        "listKind": "WidenedSearchList",
+        "plural": "widenedsearches",
+        "singular": "widenedsearch",
+    }
+    for at, node in nodes(schema(crd)):
+        if at in (".spec.evaluation.engine", ".spec.evaluation.suite"):
+            node["enum"] = [*node["enum"], "other"]
+    install(admin, crd)
+    return crd
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Creates, or creates and changes, an object as a case says."""
+
+    admin: Client
+    namespace: str
+    widened: Document | None
+
+    def __call__(self, case: Case, change: Document) -> Document:
+        """What the server answers to the last step."""
+        document, group, plural = minimal(case.kind), "poise.dev", PLURALS[case.kind]
+        if self.widened:
+            group, plural = self.widened["spec"]["group"], self.widened["spec"]["names"]["plural"]
+            document |= {"apiVersion": f"{group}/v1alpha1", "kind": "WidenedSearch"}
+        collection = namespaced(f"{group}/v1alpha1", self.namespace, plural)
+        if not case.update:
+            return self.admin.create(collection, merged(document, change))
+        self.admin.create(collection, document)
+        return self.admin.patch(f"{collection}/one", change)
+
+
+@pytest.fixture
+def judge(request: pytest.FixtureRequest, admin: Client, namespace: str, case: Case) -> Judge:
+    return Judge(admin, namespace, request.getfixturevalue("widened") if case.widened else None)
+
+
+def test_every_rule_has_a_case(crds: dict[str, Document]) -> None:
+    covered = [(case.kind, case.path, _rule(case, crds)["rule"]) for case in CASES]
+    present = [(kind, at, rule["rule"]) for kind, crd in crds.items() for at, rule in _rules(crd)]
+    assert sorted(covered) == sorted(present)
+    assert all(case.passes and case.refuses for case in CASES)
+    assert all(case.update == ("oldSelf" in _rule(case, crds)["rule"]) for case in CASES)
+
+
+@pytest.mark.parametrize(("case", "change"), _each("passes"))
+def test_passes(judge: Judge, case: Case, change: Document) -> None:
+    answer = judge(case, change)
+    assert merged(answer, change) == answer  # it holds what was asked for
+
+
+@pytest.mark.parametrize(("case", "change"), _each("refuses"))
+def test_refuses(judge: Judge, case: Case, change: Document, crds: dict[str, Document]) -> None:
+    with pytest.raises(ApiError) as refusal:
+        judge(case, change)
+    assert (refusal.value.status, refusal.value.reason) == (422, "Invalid")
+    ((where, words),) = refusal.value.causes  # this rule and no other
+    assert re.sub(r"\[\d+\]", "[]", f".{where}") == case.path
+    assert words.endswith(": " + _rule(case, crds)["message"])
+
+
+@pytest.mark.parametrize(("case", "change"), [one for one in _each("passes") if not one.values[0].update])
+def test_models_let_pass_the_same(case: Case, change: Document) -> None:
+    MODELS[case.kind].model_validate(merged(minimal(case.kind), change))
+
+
+@pytest.mark.parametrize(("case", "change"), [one for one in _each("refuses") if not one.values[0].update])
+def test_models_refuse_the_same(case: Case, change: Document) -> None:
+    with pytest.raises(ValidationError):
+        MODELS[case.kind].model_validate(merged(minimal(case.kind), change))

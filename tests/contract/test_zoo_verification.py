@@ -16,11 +16,9 @@ def reports(zoo_sources, tmp_path_factory):
         return SandboxResult(True, "", 0, None, "", 0.0, 0.0, 0, ())
 
     folder, found, digests = tmp_path_factory.mktemp("verify"), {}, {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("poise_lib.verification.verifier.run", run_here)
-        for name, source in zoo_sources.items():
-            found[name] = verify(source, workdir=folder, training_probe=False, parent_digests=dict(digests))
-            digests[name] = found[name].behaviour_digest
+    for name, source in zoo_sources.items():
+        found[name] = verify(source, workdir=folder, training_probe=False, parent_digests=dict(digests), run=run_here)
+        digests[name] = found[name].behaviour_digest
     return found
 
 

@@ -44,7 +44,7 @@ def result(ok: bool = True) -> sandbox.SandboxResult:
     return sandbox.SandboxResult(ok, "" if ok else "no", 0, None, "", 1.0, 1.0, 1, ())
 
 
-def test_lines_that_are_no_records_are_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_that_are_no_records_are_skipped(tmp_path: Path) -> None:
     lines = ["hello", "[1]", '{"a": 1.5}', '{"a": NaN}', '{"a": "x", "b": 2.0, "c": true}', "{", '{"a": 1e999}', "null"]
 
     def hostile(entry: str, workdir: Path, limits: sandbox.Limits, on_line: object) -> sandbox.SandboxResult:
@@ -55,21 +55,22 @@ def test_lines_that_are_no_records_are_skipped(tmp_path: Path, monkeypatch: pyte
         (workdir / child.POLICY_FILE).write_bytes(b"")
         return result()
 
-    monkeypatch.setattr(sandbox, "run", hostile)
     seen: list[dict[str, float]] = []
-    report = run.train_candidate(SOURCE, PROBE, 0, tmp_path / "work", seen.append)
+    report = run.train_candidate(SOURCE, PROBE, 0, tmp_path / "work", seen.append, run=hostile)  # type: ignore[arg-type]
     assert seen == list(report.trajectory) == [{"a": 1.5}, {"b": 2.0}]
 
 
-def test_missing_or_linked_output_is_the_candidates_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sandbox, "run", lambda *_: result())
+def test_missing_or_linked_output_is_the_candidates_fault(tmp_path: Path) -> None:
+    def empty(*_: object) -> sandbox.SandboxResult:
+        return result()
+
     with pytest.raises(CandidateError, match="left no usable output"):
-        run.train_candidate(SOURCE, PROBE, 0, tmp_path / "first")
+        run.train_candidate(SOURCE, PROBE, 0, tmp_path / "first", run=empty)
     (tmp_path / "second").mkdir()
     (tmp_path / "second" / child.TRAJECTORY_FILE).write_text("")
     (tmp_path / "second" / child.POLICY_FILE).symlink_to("/etc/hostname")
     with pytest.raises(CandidateError, match="left no usable output"):
-        run.train_candidate(SOURCE, PROBE, 0, tmp_path / "second")
+        run.train_candidate(SOURCE, PROBE, 0, tmp_path / "second", run=empty)
 
 
 def test_an_unknown_hyperparameter_is_named(tmp_path: Path) -> None:

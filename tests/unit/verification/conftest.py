@@ -78,7 +78,7 @@ def broken(candidate):
 
 
 @pytest.fixture
-def verify_here(tmp_path: Path, monkeypatch):
+def verify_here(tmp_path: Path):
     """``verify`` without a sandbox, for candidates that are wrong but harmless."""
     from poise_lib.verification import child
 
@@ -86,9 +86,7 @@ def verify_here(tmp_path: Path, monkeypatch):
         child.main(workdir)
         return SandboxResult(True, "", 0, None, "", 0.0, 0.0, 0, ())
 
-    monkeypatch.setattr("poise_lib.verification.verifier.run", run_here)
-
     def call(source, **options):
-        return verify(source, workdir=tmp_path, **{"training_probe": False, **options})
+        return verify(source, workdir=tmp_path, **{"training_probe": False, "run": run_here, **options})
 
     return call

@@ -39,9 +39,8 @@ def test_a_good_candidate_passes_with_a_training_run(candidate, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_nothing_runs_when_the_static_policy_refuses(candidate, tmp_path, monkeypatch):
-    monkeypatch.setattr("poise_lib.verification.verifier.run", lambda *_: pytest.fail("must not run"))
-    report = verify("import os\n" + candidate, workdir=tmp_path)
+def test_nothing_runs_when_the_static_policy_refuses(candidate, tmp_path):
+    report = verify("import os\n" + candidate, workdir=tmp_path, run=lambda *_: pytest.fail("must not run"))
     assert [check.name for check in failed(report)] == ["static-policy"]
     assert "1:1 import" in failed(report)[0].evidence
     assert report.isolation == ()

@@ -16,16 +16,25 @@ INSTALL = $(PIP) install --disable-pip-version-check --constraint constraints.tx
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format generate bench constraints clean
+.PHONY: help demo test e2e faults cluster-demo lint format generate bench constraints clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 demo: $(VENV)/.installed ## Install, then run a small search from end to end
 	$(BIN)/poise run examples/quickstart.yaml
 
 test: $(VENV)/.installed-dev ## Run the tests (PYTEST_ARGS="-n 0 -k name" for some)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+e2e: $(VENV)/.installed-dev ## Run the operator in a real cluster (needs root and KUBEBUILDER_ASSETS; see CONTRIBUTING.md)
+	POISE_IMAGES=$(CURDIR)/$(VENV)/images $(BIN)/python -m pytest -n 0 -m e2e
+
+faults: $(VENV)/.installed-dev ## Kill what can be killed while a search runs in a real cluster (needs what e2e needs)
+	POISE_IMAGES=$(CURDIR)/$(VENV)/images $(BIN)/python -m pytest -n 0 -m faults
+
+cluster-demo: $(VENV)/.installed-dev ## Start a cluster, install the operator, run the quickstart there, leave it for you
+	$(BIN)/python -m tests.kube demo
 
 lint: $(VENV)/.installed-dev ## Check style, types and layers
 	$(BIN)/ruff check .

@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from poise_lib.evaluation.nano import rollout, training
-from poise_lib.evaluation.nano.model import RESPONSE_LENGTH, Policy
+from poise_lib.evaluation.nano.config import RESPONSE_LENGTH
+from poise_lib.evaluation.nano.model import Policy
 from poise_lib.evaluation.nano.sampling import Samples
 from poise_lib.evaluation.nano.task import END_ID
 from poise_lib.evaluation.nano.training import Bucket

@@ -39,6 +39,7 @@ async def operate(settings: Settings) -> None:
     def refresh() -> None:
         metrics.queue_depth.set(queue.depth)
         metrics.show(world.searches())
+        metrics.count_requests(api.calls)
 
     lease = Lease(api, settings.lease_namespace, settings.lease_name, settings.identity)
     stop = asyncio.Event()

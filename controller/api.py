@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
+from aiohttp import ClientError
 from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 
@@ -23,6 +24,8 @@ Document = dict[str, Any]
 METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io, application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
 REQUEST_SECONDS: Final = 30
+MAX_LOG_BYTES: Final = 16 << 20
+"""More than any result needs, and what a log may cost the controller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,11 @@ class ApiError(Exception):
         """The object has changed since it was read, or exists already."""
         return self.status == 409
 
+    @property
+    def refused(self) -> bool:
+        """The request as it is will not be taken: a quota, an admission rule, a field that is wrong."""
+        return self.status in (403, 422)
+
 
 @dataclass(frozen=True, slots=True)
 class Version:
@@ -113,7 +121,7 @@ class Api:
         return found
 
     async def versions(self, resource: Resource, namespace: str, selector: str) -> list[Version]:
-        """The versions of all objects that are there to stay, in pages and without their content."""
+        """The versions of all objects, in pages and without their content; of one that is being deleted 0."""
         found: list[Version] = []
         query = {"limit": "500", **({"labelSelector": selector} if selector else {})}
         while True:
@@ -121,9 +129,8 @@ class Api:
             page = json.loads(await self._call("list", "GET", resource, path, None, accept=METADATA_ONLY))
             for item in page["items"]:
                 metadata = item["metadata"]
-                if "deletionTimestamp" in metadata:
-                    continue
-                found.append(Version(metadata["namespace"], metadata["name"], int(metadata["resourceVersion"])))
+                version = 0 if "deletionTimestamp" in metadata else int(metadata["resourceVersion"])
+                found.append(Version(metadata["namespace"], metadata["name"], version))
             if not (more := page["metadata"].get("continue")):
                 return found
             query["continue"] = more
@@ -155,8 +162,9 @@ class Api:
                 raise
 
     async def log(self, namespace: str, pod: str, container: str) -> str:
-        """What a container has printed."""
-        path = f"{PODS.path(namespace, pod, 'log')}?{urlencode({'container': container})}"
+        """What a container has printed, up to a bound."""
+        query = urlencode({"container": container, "limitBytes": MAX_LOG_BYTES})
+        path = f"{PODS.path(namespace, pod, 'log')}?{query}"
         return (await self._call("get", "GET", PODS, path, None, subresource="log")).decode("utf-8", "replace")
 
     async def _document(
@@ -201,6 +209,8 @@ class Api:
             status: int = response.status
         except ApiException as error:
             raise _refusal(error.status or 0, error.body or error.reason or "") from error
+        except ClientError as error:
+            raise ConnectionError(f"{method} {path}: {error}") from error
         if not 200 <= status < 300:
             raise _refusal(status, content)
         return content

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -16,6 +16,8 @@ from controller.api import Document
 from controller.jobs import JobView
 from poise_lib.names import LABEL_SEARCH
 from poise_lib.resources import Candidate, Evaluation, Search
+
+GONE_KEPT: Final = 1000
 
 Key = tuple[str, str]
 """Namespace and name of a Search."""
@@ -25,7 +27,10 @@ Key = tuple[str, str]
 class Broken:
     """An object that the models refuse although the API server took it."""
 
+    kind: str
+    namespace: str
     name: str
+    uid: str
     resource_version: str
     problem: str
 
@@ -49,7 +54,14 @@ def parse(body: Document) -> Search | Candidate | Evaluation | Broken:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        return Broken(metadata["name"], metadata.get("resourceVersion", "0"), f"{where}: {first['msg']}")
+        return Broken(
+            body["kind"],
+            metadata["namespace"],
+            metadata["name"],
+            metadata.get("uid", ""),
+            metadata.get("resourceVersion", "0"),
+            f"{where}: {first['msg']}",
+        )
 
 
 def key_of(body: Document) -> Key | None:
@@ -72,6 +84,11 @@ def name_of(item: Watched) -> str:
     return item.name if isinstance(item, JobView | Broken) else item.metadata.name
 
 
+def uid_of(item: Watched) -> str:
+    """The object's uid: another one of the same name is another object."""
+    return item.uid if isinstance(item, JobView | Broken) else item.metadata.uid or ""
+
+
 @dataclass(slots=True)
 class Overlay:
     """Our own writes of one kind of object, until the watch has caught up with them."""
@@ -79,18 +96,30 @@ class Overlay:
     written: dict[Key, dict[str, Watched]] = field(default_factory=dict)
     removed: dict[Key, dict[str, int]] = field(default_factory=dict)
     """Names we deleted, with the version that was deleted."""
+    gone: dict[str, None] = field(default_factory=dict)
+    """Uids whose deletion the watch has told lately: it may do so before the answer to our own write is in."""
 
     def put(self, key: Key, item: Watched) -> None:
         """Remember what a write returned."""
+        if uid_of(item) in self.gone:
+            return
         self.written.setdefault(key, {})[name_of(item)] = item
 
     def drop(self, key: Key, item: Watched) -> None:
-        """Remember that we deleted it."""
+        """Remember that it is deleted."""
+        if uid_of(item) in self.gone:
+            return
         self.removed.setdefault(key, {})[name_of(item)] = version_of(item)
         self.written.get(key, {}).pop(name_of(item), None)
 
-    def forget(self, key: Key, name: str) -> None:
+    def forget(self, key: Key, name: str, uid: str) -> None:
         """The object is gone from the watch: whatever we wrote of it is history."""
+        self.gone[uid] = None
+        while len(self.gone) > GONE_KEPT:
+            del self.gone[next(iter(self.gone))]
+        mine = self.written.get(key, {}).get(name)
+        if mine is not None and uid_of(mine) != uid:
+            return  # there is another one of that name already
         for side in (self.written, self.removed):
             items: dict[str, Any] = side.get(key, {})
             items.pop(name, None)

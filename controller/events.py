@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+import structlog
+
 from controller.api import EVENTS, Api, ApiError, Document
+from controller.cache import Broken
 from poise_lib.names import API_VERSION
 from poise_lib.resources import Candidate, Evaluation, Search
-from poise_lib.resources.base import ObjectMeta
 from poise_lib.resources.candidate import CandidatePhase
 from poise_lib.resources.evaluation import EvaluationPhase
 from poise_lib.resources.search import SearchPhase
@@ -22,12 +24,14 @@ _BAD: Final = frozenset({CandidatePhase.FAILED, CandidatePhase.REJECTED, Evaluat
 
 Resource = Search | Candidate | Evaluation
 
+log = structlog.get_logger()
+
 
 @dataclass(frozen=True, slots=True)
 class Happening:
     """Something that people want to read in ``kubectl describe``."""
 
-    about: Resource
+    about: Resource | Broken
     reason: str
     message: str
     warning: bool = False
@@ -79,16 +83,22 @@ def sentence(item: Candidate | Evaluation) -> str:
 
 async def publish(api: Api, happening: Happening) -> None:
     """Post an Event; the same one twice is one, and one that cannot be posted is not worth a failure."""
-    metadata = happening.about.metadata
+    event = document(happening, datetime.now(UTC))
     try:
-        await api.create(EVENTS, metadata.namespace, document(happening, metadata, datetime.now(UTC)))
-    except ApiError as error:
-        if error.status not in (403, 404, 409):
-            raise
+        await api.create(EVENTS, event["metadata"]["namespace"], event)
+    except (ApiError, OSError) as error:
+        if not (isinstance(error, ApiError) and error.conflict):
+            log.warning("an event could not be posted", reason=happening.reason, error=str(error))
 
 
-def document(happening: Happening, metadata: ObjectMeta, now: datetime) -> Document:
+def unreadable(item: Broken) -> Happening:
+    """An object is there, and the controller cannot make sense of it."""
+    return Happening(item, "Unreadable", f"left out, because it does not fit its model: {item.problem}", warning=True)
+
+
+def document(happening: Happening, now: datetime) -> Document:
     """The Event; its name is a digest of what it says, so that saying it again changes nothing."""
+    metadata = happening.about if isinstance(happening.about, Broken) else happening.about.metadata
     identity = f"{metadata.uid}/{happening.reason}/{happening.message}"
     when = now.strftime("%Y-%m-%dT%H:%M:%SZ")
     return {

@@ -22,7 +22,6 @@ SERVER_TIMEOUT: Final = 240
 """Seconds after which a watch ends by itself and starts anew."""
 CLIENT_TIMEOUT: Final = 300
 REQUEST_TIMEOUT: Final = 30
-BATCH_WINDOW: Final = 0.02
 
 _KINDS: Final = ("searches", "candidates", "evaluations")
 
@@ -61,6 +60,7 @@ class Indexed:
             for plural in ("searches", "jobs")
             for key in list(self.indices[plural])
             for item in self.indices[plural].get(key, ())
+            if not (isinstance(item, Search) and item.metadata.deletion_timestamp)
         }
 
     def searches(self) -> list[Search]:
@@ -109,7 +109,7 @@ def registry(world: Indexed, queue: WorkQueue, reconciler: Reconciler) -> kopf.O
         if given["type"] == "DELETED":
             kind = document["kind"]
             if kind in reconciler.overlays:
-                reconciler.overlays[kind].forget(key, document["metadata"]["name"])
+                reconciler.overlays[kind].forget(key, document["metadata"]["name"], document["metadata"]["uid"])
         queue.wake(key)
 
     def bind(**given: Any) -> None:

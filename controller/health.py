@@ -48,6 +48,7 @@ class Health:
     def compare(self, served: Versions, watched: Versions) -> None:
         """Take in one audit: what the API server has, and what the watches have brought."""
         late = {name: watched.get(name, 0) for name, version in served.items() if watched.get(name, 0) < version}
+        late |= {name: version for name, version in watched.items() if name not in served}  # its deletion was missed
         self.behind = next((name for name, version in late.items() if self._suspects.get(name) == version), "")
         self._suspects = late
 

@@ -61,24 +61,33 @@ class JobView:
     outcome: Outcome | None
     problem: str
     created: str
+    search_uid: str
+    """Of the Search that owns it; an earlier one of the same name has left Jobs that are not ours."""
     expiring: bool
-    """A time to live was set: its result is safe, or it never mattered."""
+    """A time to live was set, because its result is safe or never mattered; or it is being deleted."""
     pods: int
     """Pods that were made for it, whatever became of them."""
 
 
 def view(body: Document) -> JobView | None:
-    """A Job of ours as the cache keeps it; None for a Job that is being deleted or is not ours."""
+    """A Job of ours as the cache keeps it; None for a Job that is not ours.
+
+    One that is being deleted has ended, even while its pods are stuck on a dead node.
+    """
     metadata = body["metadata"]
     labels, annotations = metadata.get("labels", {}), metadata.get("annotations", {})
-    if LABEL_ATTEMPT not in labels or ANNOTATION_TASK not in annotations or "deletionTimestamp" in metadata:
+    if not labels.get(LABEL_ATTEMPT, "").isdecimal() or ANNOTATION_TASK not in annotations:
         return None
     status = body.get("status", {})
     conditions = {item["type"]: item for item in status.get("conditions", ()) if item["status"] == "True"}
     # FailureTarget comes at once; Failed waits for pods that may be stuck on a dead node.
     failed = conditions.get("Failed") or conditions.get("FailureTarget")
     state = JobState.SUCCEEDED if "Complete" in conditions else JobState.FAILED if failed else JobState.RUNNING
-    outcome = annotations.get(ANNOTATION_OUTCOME)
+    noted = annotations.get(ANNOTATION_OUTCOME)
+    outcome, problem = Outcome(noted) if noted in set(Outcome) else None, annotations.get(ANNOTATION_PROBLEM, "")
+    deleting = "deletionTimestamp" in metadata
+    if deleting and outcome is None:
+        state, outcome, problem = JobState.FAILED, Outcome.DISRUPTED, "its Job was deleted"
     return JobView(
         name=metadata["name"],
         namespace=metadata["namespace"],
@@ -90,10 +99,11 @@ def view(body: Document) -> JobView | None:
         token=annotations.get(ANNOTATION_TOKEN, ""),
         state=state,
         reason=f"{failed.get('reason', '')}: {failed.get('message', '')}" if failed else "",
-        outcome=Outcome(outcome) if outcome in set(Outcome) else None,
-        problem=annotations.get(ANNOTATION_PROBLEM, ""),
+        outcome=outcome,
+        problem=problem,
         created=metadata["creationTimestamp"],
-        expiring="ttlSecondsAfterFinished" in body["spec"],
+        search_uid=next((item["uid"] for item in metadata.get("ownerReferences", ()) if item["kind"] == "Search"), ""),
+        expiring=deleting or "ttlSecondsAfterFinished" in body["spec"],
         pods=sum(status.get(name, 0) for name in ("active", "succeeded", "failed", "terminating")),
     )
 

@@ -7,7 +7,7 @@ installations).  Whoever loses it stops at once: the process ends, and Kubernete
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
@@ -34,11 +34,14 @@ class Lease:
     namespace: str
     name: str
     identity: str
+    _seen: str = field(default="", init=False)
+    """Who held it and since when, as last read; our own clock says for how long nothing has changed."""
+    _since: float = field(default=0.0, init=False)
 
     async def acquire(self) -> None:
         """Wait until the lease is ours."""
         told = False
-        while not await self._take():
+        while not await self._took():
             if not told:
                 log.info("waiting for the lease", lease=self.name, namespace=self.namespace)
                 told = True
@@ -75,6 +78,14 @@ class Lease:
         except (ApiError, OSError, TimeoutError) as error:
             log.warning("the lease could not be released", error=str(error))
 
+    async def _took(self) -> bool:
+        """Like :meth:`_take`; an API server that cannot answer now is asked again."""
+        try:
+            return await self._take()
+        except (ApiError, OSError) as error:
+            log.warning("the lease could not be taken", error=str(error))
+            return False
+
     async def _take(self) -> bool:
         try:
             held = await self.api.get(LEASES, self.namespace, self.name)
@@ -89,7 +100,7 @@ class Lease:
             }
             return await self._attempt(self.api.create(LEASES, self.namespace, body))
         spec = held["spec"]
-        if spec.get("holderIdentity") not in (self.identity, "", None) and not _expired(spec):
+        if spec.get("holderIdentity") not in (self.identity, "", None) and not self._expired(spec):
             return False
         held["spec"] = {**self._mine(), "leaseTransitions": spec.get("leaseTransitions", 0) + 1}
         if spec.get("holderIdentity") == self.identity:
@@ -106,6 +117,13 @@ class Lease:
             raise
         return True
 
+    def _expired(self, spec: Document) -> bool:
+        """Whether nobody has renewed it for as long as it lasts, by our own clock: another's may be wrong."""
+        seen, now = f"{spec.get('holderIdentity')} {spec.get('renewTime')}", asyncio.get_running_loop().time()
+        if seen != self._seen:
+            self._seen, self._since = seen, now
+        return now - self._since > float(spec.get("leaseDurationSeconds", DURATION))
+
     def _mine(self) -> dict[str, object]:
         now = _now()
         return {
@@ -118,11 +136,3 @@ class Lease:
 
 def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def _expired(spec: Document) -> bool:
-    renewed = spec.get("renewTime")
-    if renewed is None:
-        return True
-    age = (datetime.now(UTC) - datetime.fromisoformat(renewed)).total_seconds()
-    return age > float(spec.get("leaseDurationSeconds", DURATION))

@@ -9,7 +9,7 @@ from typing import Final
 
 from controller.api import Document
 from controller.jobs import job_name
-from controller.pods import DEADLINES, DEFAULT_DEADLINE, INPUT_FILE, pod_template
+from controller.pods import INPUT_FILE, pod_template
 from controller.settings import Settings
 from poise_lib.artifacts.digest import canonical_json
 from poise_lib.errors import InvalidInputError
@@ -33,7 +33,11 @@ POLICY_NAME: Final = "poise-tasks"
 
 
 def job(request: TaskRequest, attempt: int, search: Search, settings: Settings) -> Document:
-    """The Job of one attempt."""
+    """The Job of one attempt.
+
+    Raises:
+        InvalidInputError: the search's template asks for what it must not have.
+    """
     name, token = job_name(request.name, attempt), secrets.token_hex(16)
     labels = _labels(search.metadata.name) | {LABEL_TASK_KIND: request.kind.value, LABEL_ATTEMPT: str(attempt)}
     if request.kind in SPLIT_KINDS:
@@ -52,7 +56,6 @@ def job(request: TaskRequest, attempt: int, search: Search, settings: Settings) 
         },
         "spec": {
             "backoffLimit": 0,
-            "activeDeadlineSeconds": DEADLINES.get(request.kind, DEFAULT_DEADLINE),
             "template": pod_template(request.kind, name, token, labels, template, settings),
         },
     }
@@ -62,8 +65,8 @@ def job(request: TaskRequest, attempt: int, search: Search, settings: Settings) 
     return body
 
 
-def job_input(request: TaskRequest, owner: Document) -> Document:
-    """The ConfigMap with a task's request, owned by its Job.
+def packed(request: TaskRequest) -> bytes:
+    """A task's request as its ConfigMap holds it.
 
     Raises:
         InvalidInputError: compressed, it is still larger than an object may be.
@@ -71,6 +74,11 @@ def job_input(request: TaskRequest, owner: Document) -> Document:
     data = gzip.compress(canonical_json(request.to_document()), mtime=0)
     if len(data) > MAX_INPUT_BYTES * 3 // 4:
         raise InvalidInputError(f"the input of {request.name} has {len(data)} bytes compressed, too many for an object")
+    return data
+
+
+def job_input(data: bytes, owner: Document) -> Document:
+    """The ConfigMap with a task's packed request, owned by its Job."""
     metadata = owner["metadata"]
     return {
         "apiVersion": "v1",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter as Count
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -23,6 +25,7 @@ class Metrics:
     best_utility: Gauge = field(init=False)
     budget_used: Gauge = field(init=False)
     requests: Counter = field(init=False)
+    counted: dict[tuple[str, str, str], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         one = self.registry
@@ -66,4 +69,12 @@ class Metrics:
     def forget(self, namespace: str, search: str) -> None:
         """Drop the series of a search that is gone."""
         for gauge in (self.best_utility, self.budget_used):
-            gauge.remove(namespace, search)
+            with contextlib.suppress(KeyError):
+                gauge.remove(namespace, search)
+
+    def count_requests(self, calls: Mapping[tuple[str, str, str], int]) -> None:
+        """Bring the counter up to what the client has counted by (verb, group, resource)."""
+        for (verb, group, plural), count in calls.items():
+            resource = f"{plural}.{group}" if group else plural
+            self.requests.labels(verb, resource).inc(count - self.counted.get((verb, group, plural), 0))
+            self.counted[verb, group, plural] = count

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from controller.api import JOBS, PODS, Api, ApiError, Document
+from pydantic import ValidationError
+
+from controller.api import JOBS, MAX_LOG_BYTES, PODS, Api, ApiError, Document
 from controller.jobs import JobState, JobView, Outcome
 from controller.pods import TASK_CONTAINER
 from poise_lib.names import ANNOTATION_OUTCOME, ANNOTATION_PROBLEM
 from poise_lib.tasks.protocol import FrameReader, TaskResult
 
 MAX_PROBLEM: Final = 1000
+DEADLINE: Final = "DeadlineExceeded"
+_TAKEN_AWAY: Final = ("Evicted", "NodeLost", "Preempting", "Shutdown", "Terminated", "NodeShutdown")
+_OWN_STORAGE: Final = re.compile(r"exceeds the (total )?limit|exceeded its local ephemeral storage limit")
+"""The kubelet's words when a pod filled its own volumes; a node that is short of something says other things."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +35,11 @@ async def judge(api: Api, job: JobView) -> Judged:
     pods = await api.items(PODS, job.namespace, labelSelector=f"batch.kubernetes.io/controller-uid={job.uid}")
     if job.state is JobState.SUCCEEDED:
         return await _result(api, job, pods)
+    if DEADLINE in job.reason:
+        return Judged(Outcome.LOST, job.reason[:MAX_PROBLEM])
     if disrupted := next((text for pod in pods if (text := disruption(pod))), ""):
         return Judged(Outcome.DISRUPTED, disrupted)
-    if not pods and "DeadlineExceeded" not in job.reason:
+    if not pods:
         return Judged(Outcome.DISRUPTED, "its pod was deleted")
     why = next((text for pod in pods if (text := container_failure(pod))), "") or job.reason
     return Judged(Outcome.LOST, why[:MAX_PROBLEM])
@@ -42,11 +51,19 @@ async def _result(api: Api, job: JobView, pods: list[Document]) -> Judged:
         return Judged(Outcome.DISRUPTED, "its pod, and with it the log, was gone before it was read")
     try:
         text = await api.log(job.namespace, done["metadata"]["name"], TASK_CONTAINER)
-    except ApiError as error:
+    except (ApiError, OSError) as error:
+        if isinstance(error, ApiError) and error.status == 429:
+            raise
         return Judged(Outcome.DISRUPTED, f"its log could not be read: {error}"[:MAX_PROBLEM])
     reader = FrameReader(job.token)
-    for line in text.splitlines():
-        reader.feed(line)
+    try:
+        for line in text.split("\n"):  # only these end a line: a JSON string may hold other separators as they are
+            reader.feed(line)
+    except ValidationError as error:
+        problem = f"its result is not of this controller's version: {error.errors()[0]['msg']}"
+        return Judged(Outcome.LOST, problem[:MAX_PROBLEM])
+    if len(text) >= MAX_LOG_BYTES and reader.accepted is None:
+        return Judged(Outcome.LOST, f"its log is longer than {MAX_LOG_BYTES} bytes")
     if reader.accepted is None:
         return Judged(Outcome.DISRUPTED, reader.problem or "its log holds no result of this attempt")
     return Judged(Outcome.RESULT, "", reader.accepted)
@@ -55,11 +72,15 @@ async def _result(api: Api, job: JobView, pods: list[Document]) -> Judged:
 def disruption(pod: Document) -> str:
     """Why the cluster took a pod away; empty when it did not."""
     status = pod.get("status", {})
+    if _OWN_STORAGE.search(status.get("message", "")):
+        return ""
     for condition in status.get("conditions", ()):
         if condition["type"] == "DisruptionTarget" and condition["status"] == "True":
             return f"{condition.get('reason', 'disrupted')}: {condition.get('message', '')}"[:MAX_PROBLEM]
-    if status.get("reason") in ("Evicted", "NodeLost", "Shutdown", "Terminated", "NodeShutdown"):
-        return f"{status['reason']}: {status.get('message', '')}"[:MAX_PROBLEM]
+    reason = status.get("reason", "")
+    never_ran = status.get("phase") == "Failed" and not _containers(pod)  # the kubelet did not admit it
+    if reason in _TAKEN_AWAY or (never_ran and reason and reason != DEADLINE):
+        return f"{reason}: {status.get('message', '')}"[:MAX_PROBLEM]
     if "deletionTimestamp" in pod["metadata"] and status.get("phase") != "Failed":
         return "its pod was deleted"
     return ""
@@ -68,14 +89,20 @@ def disruption(pod: Document) -> str:
 def container_failure(pod: Document) -> str:
     """What ended the containers of a failed pod, as a sentence."""
     status = pod.get("status", {})
-    ended: list[dict[str, Any]] = [*status.get("containerStatuses", ()), *status.get("initContainerStatuses", ())]
-    for container in ended:
+    if status.get("reason"):
+        return f"{status['reason']}: {status.get('message', '')}"
+    for container in _containers(pod):
         final = container.get("state", {}).get("terminated")
         if final and final.get("exitCode"):
             last = (final.get("message") or "").strip().splitlines()
             detail = f": {last[-1]}" if last else ""
             return f"container {container['name']} ended with {final.get('reason')} ({final['exitCode']}){detail}"
     return str(status.get("message", ""))
+
+
+def _containers(pod: Document) -> list[dict[str, Any]]:
+    status = pod.get("status", {})
+    return [*status.get("containerStatuses", ()), *status.get("initContainerStatuses", ())]
 
 
 async def record(api: Api, job: JobView, judged: Judged, ttl: int | None = None) -> Document:

@@ -8,10 +8,12 @@ input, that volume and scratch space, and nothing else: no token, no artifacts, 
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from controller.api import Document
 from controller.settings import Settings
+from poise_lib.errors import InvalidInputError
 from poise_lib.resources.template import PodTemplate
 from poise_lib.tasks.protocol import SPLIT_KINDS, TaskKind
 
@@ -24,12 +26,21 @@ USER: Final = 65532
 """The images' unprivileged user."""
 
 DEADLINES: Final = {TaskKind.TRAIN: 4 * 3600, TaskKind.SCORE: 3600}
-"""Seconds after which a Job is ended whatever it does; candidate code has tighter limits of its own inside."""
+"""Seconds that a pod may be on its node, whatever it does; candidate code has tighter limits of its own inside.
+
+The pod has the deadline and not the Job: waiting for room, or for a quota, is no fault of a task.
+"""
 DEFAULT_DEADLINE: Final = 900
 
 _LIGHT: Final = {"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"memory": "2Gi"}}
 _HEAVY: Final = {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"memory": "6Gi"}}
 _HEAVY_KINDS: Final = (TaskKind.VERIFY, TaskKind.TRAIN, TaskKind.SCORE)
+
+_HARDENING_ANNOTATIONS: Final = ("apparmor.security.", "seccomp.security.", "io.kubernetes.cri-o.")
+"""Parts of annotations that choose what a pod is confined by; they are the controller's business."""
+_QUANTITY: Final = re.compile(r"([0-9.]+)([a-zA-Z]*)")
+_UNITS: Final = {"": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12,
+                 "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}  # fmt: skip
 
 _ENVIRONMENT: Final = [
     {"name": "OMP_NUM_THREADS", "value": "1"},
@@ -52,7 +63,14 @@ def pod_template(
         labels: of the pod.
         template: what the tenant wants of pods.
         settings: image and volume claim.
+
+    Raises:
+        InvalidInputError: the template mounts what candidate code must not see.
     """
+    if any(volume.claim_name == settings.artifacts.claim for volume in template.volumes):
+        raise InvalidInputError(
+            f"evaluation.template.volumes: {settings.artifacts.claim} holds the artifacts and is not for tasks to mount"
+        )
     split = kind in SPLIT_KINDS
     resources = _resources(kind, template)
     given = {"name": "input", "mountPath": "/input", "readOnly": True}
@@ -67,6 +85,7 @@ def pod_template(
     judging = ["--handed-over", HANDOVER] if split else []
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
+        "activeDeadlineSeconds": DEADLINES.get(kind, DEFAULT_DEADLINE),
         "containers": [
             _container(
                 TASK_CONTAINER,
@@ -106,7 +125,12 @@ def pod_template(
         ]
     spec |= template.pod_fields()
     spec |= _HARDENING
-    return {"metadata": {"labels": labels, "annotations": dict(template.annotations)}, "spec": spec}
+    annotations = {
+        name: text
+        for name, text in template.annotations.items()
+        if not any(part in name for part in _HARDENING_ANNOTATIONS)
+    }
+    return {"metadata": {"labels": labels, "annotations": annotations}, "spec": spec}
 
 
 _HARDENING: Final[dict[str, Any]] = {
@@ -151,7 +175,17 @@ def _resources(kind: TaskKind, template: PodTemplate) -> dict[str, Any]:
     if kind not in _HEAVY_KINDS:
         return _LIGHT
     wanted = template.resources.to_document() if template.resources is not None else {}
-    return {
-        "requests": {**_HEAVY["requests"], **wanted.get("requests", {})},
-        "limits": {**_HEAVY["limits"], **wanted.get("limits", {})},
+    requests: dict[str, str] = wanted.get("requests", {})
+    limits: dict[str, str] = wanted.get("limits", {})
+    # Where the tenant names one of the two only, our other one gives way: a request above its limit is refused.
+    own_requests = {
+        name: min(value, limits.get(name, value), key=_amount) for name, value in _HEAVY["requests"].items()
     }
+    own_limits = {name: max(value, requests.get(name, value), key=_amount) for name, value in _HEAVY["limits"].items()}
+    return {"requests": {**own_requests, **requests}, "limits": {**own_limits, **limits}}
+
+
+def _amount(quantity: str) -> float:
+    match = _QUANTITY.fullmatch(quantity)
+    assert match is not None, quantity
+    return float(match[1]) * _UNITS[match[2]]

@@ -8,10 +8,10 @@ refused and looks again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Final
 
 import structlog
 
@@ -29,69 +29,33 @@ from controller.api import (
     Document,
     Resource,
 )
-from controller.cache import Broken, Key, Overlay, parse
-from controller.events import happenings, publish
+from controller.attempts import Consulted, observe
+from controller.cache import Broken, Key, Overlay
+from controller.events import happenings, publish, unreadable
 from controller.jobs import JobState, JobView, Outcome, view
 from controller.metrics import Metrics
 from controller.outcomes import Judged, judge, record
+from controller.picture import Picture, Resources, World, known, whole
+from controller.refusals import TASKS, Refusal, can_be_told, first_in_the_way, subject
 from controller.settings import Settings
-from poise_lib.names import LABEL_SEARCH
+from poise_lib.errors import InvalidInputError
+from poise_lib.names import LABEL_SEARCH, REASON_TASK_FAILED
 from poise_lib.resources import Candidate, Evaluation, Search
 from poise_lib.resources.search import DeletionPolicy
-from poise_lib.search import Action, Create, Observed, StartTask, TaskObservation, TaskState, Update, plan
+from poise_lib.search import Action, Create, Observed, StartTask, TaskState, Update, plan
 from poise_lib.search.candidates import owner
-from poise_lib.tasks.protocol import TaskRequest, TaskResult
+from poise_lib.tasks.protocol import TaskFault, TaskRequest, TaskResult
 
 MAX_PASSES: Final = 200
 """Plans in one reconcile; whoever needs more goes to the end of the line."""
 LOOK_AGAIN: Final = 30.0
 """Seconds after which a search with tasks in flight is looked at without an event: deadlines, pods that never start."""
-MAX_DISRUPTIONS: Final = 50
-"""Attempts that the cluster took away before the task counts as lost after all."""
+STALE_INPUT_SECONDS: Final = 2.0
+"""How long to wait for the garbage collector to take what a deleted Job has left under our names."""
 
 log = structlog.get_logger()
 
 _KINDS: Final[dict[str, Resource]] = {"Search": SEARCHES, "Candidate": CANDIDATES, "Evaluation": EVALUATIONS}
-
-
-class World(Protocol):
-    """What the watch streams have brought, by search."""
-
-    def search(self, key: Key) -> Search | Broken | None:
-        """The search itself."""
-
-    def candidates(self, key: Key) -> Iterable[Candidate | Broken]:
-        """Its candidates."""
-
-    def evaluations(self, key: Key) -> Iterable[Evaluation | Broken]:
-        """Its evaluations."""
-
-    def jobs(self, key: Key) -> Iterable[JobView]:
-        """The Jobs of its tasks."""
-
-
-class Consulted(dict[str, TaskObservation]):
-    """Tasks by name, remembering which ones a plan asked about: those are still needed."""
-
-    def __init__(self, tasks: dict[str, TaskObservation]) -> None:
-        super().__init__(tasks)
-        self.names: set[str] = set()
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Look a task up."""
-        self.names.add(name)
-        return super().get(name, default)
-
-
-@dataclass(slots=True)
-class Picture:
-    """One search as it stands: the watch's objects under our own writes."""
-
-    search: Search
-    candidates: dict[str, Candidate]
-    evaluations: dict[str, Evaluation]
-    jobs: dict[str, JobView]
-    broken: list[Broken]
 
 
 @dataclass(slots=True)
@@ -105,8 +69,13 @@ class Reconciler:
     overlays: dict[str, Overlay] = field(
         default_factory=lambda: {kind: Overlay() for kind in ("Search", "Candidate", "Evaluation", "Job")}
     )
-    results: dict[str, TaskResult] = field(default_factory=dict)
+    results: dict[Key, dict[str, TaskResult]] = field(default_factory=dict)
     """Results read from logs, by the uid of the Job, until they are in a status."""
+    faults: dict[Key, dict[str, TaskResult]] = field(default_factory=dict)
+    """Of tasks that cannot be started whatever is tried, by name, until they are in a status."""
+    refusals: dict[Key, Refusal] = field(default_factory=dict)
+    told: set[tuple[str, str]] = field(default_factory=set)
+    """Objects that nobody can read and what is wrong with them, once an Event says so."""
     prepared: set[str] = field(default_factory=set)
     """Namespaces whose claim and policy are there."""
     checked: set[Key] = field(default_factory=set)
@@ -130,32 +99,60 @@ class Reconciler:
         if picture is None:
             await self._abandon(key)
             return None
-        if isinstance(picture, Broken):
-            log.error("the search does not fit its model", problem=picture.problem)
+        broken = [picture] if isinstance(picture, Broken) else picture.broken
+        for item in broken:
+            await self._tell(item)
+        if isinstance(picture, Broken) or picture.search.metadata.deletion_timestamp is not None:
             return None
-        if picture.search.metadata.deletion_timestamp is not None:
-            return None
-        for broken in picture.broken:
-            log.error("an object does not fit its model and is left out", object=broken.name, problem=broken.problem)
-        await self._prepare(key[0])
+        refusal = self.refusals.get(key)
+        if refusal is not None and refusal.over:
+            del self.refusals[key]
+        if key not in self.refusals:
+            await self._prepare(key)
         await self._adopt(key, picture)
         await self._inputs_are_there(key, picture)
-        blocked = await troubles.find(self.api, picture.jobs.values(), time.time())
+        troubled = await troubles.find(self.api, picture.jobs.values(), time.time()) if refusal is None else ""
+        blocked = refusal.text if refusal is not None else troubled
         for _ in range(MAX_PASSES):
             await self._judge(key, picture)
-            tasks = Consulted(self._tasks(picture))
-            observed = Observed(
-                picture.search, picture.candidates, picture.evaluations, tasks, time.time(), blocked=blocked
-            )
-            actions = await asyncio.to_thread(plan, observed)
-            if not actions:
-                await self._retire(key, picture, tasks.names)
-                running = any(job.state is JobState.RUNNING for job in picture.jobs.values())
-                return LOOK_AGAIN if running or blocked or observed.search.spec.budget.deadline else None
+            now = time.time()
+            results, faults = self.results.setdefault(key, {}), self.faults.setdefault(key, {})
+            tasks = Consulted(observe(picture.jobs.values(), results, faults, now))
+            observed = Observed(picture.search, picture.candidates, picture.evaluations, tasks, now, blocked=blocked)
+            planned = await asyncio.to_thread(plan, observed)
+            in_the_way = first_in_the_way(planned, picture.broken)
+            if in_the_way and not blocked:
+                blocked = in_the_way
+                continue
+            actions = [action for action in planned if not self._held(key, picture, action)]
             for action in actions:
-                if not await self._apply(key, picture, action):
-                    return LOOK_AGAIN  # refused: the watch brings what we had not seen, and wakes us
+                if not self._held(key, picture, action) and not await self._apply(key, picture, action):
+                    return LOOK_AGAIN  # the picture was old: the watch brings what we had not seen, and wakes us
+            held = self.refusals.get(key)
+            why = (held.text if held is not None else "") or in_the_way or troubled
+            if not actions and why == blocked:
+                await self._retire(key, picture, tasks.names)
+                if held is not None:
+                    return min(LOOK_AGAIN, held.seconds)
+                running = any(task.state is TaskState.RUNNING for task in tasks.values())
+                timed = observed.search.spec.budget.deadline is not None and not picture.ended
+                return LOOK_AGAIN if running or blocked or timed else None
+            blocked = why
         return 0.0
+
+    def _held(self, key: Key, picture: Picture, action: Action) -> bool:
+        """Whether an action waits: the server refused it lately, or something nobody can read has its name."""
+        refusal = self.refusals.get(key)
+        return (refusal is not None and subject(action) in refusal.held) or bool(
+            first_in_the_way([action], picture.broken)
+        )
+
+    async def _tell(self, item: Broken) -> None:
+        """Say once that an object does not fit its model and is left out."""
+        if (item.uid, item.problem) not in self.told:
+            log.error("an object does not fit its model", kind=item.kind, object=item.name, problem=item.problem)
+            await publish(self.api, unreadable(item))
+            self.told.add((item.uid, item.problem))
 
     def _picture(self, key: Key) -> Picture | Broken | None:
         watched = self.world.search(key)
@@ -165,27 +162,29 @@ class Reconciler:
         candidates = self.overlays["Candidate"].over(key, self.world.candidates(key))
         evaluations = self.overlays["Evaluation"].over(key, self.world.evaluations(key))
         jobs = self.overlays["Job"].over(key, self.world.jobs(key))
+        ours = {name: job for name, job in jobs.items() if job.search_uid == search.metadata.uid}
         everything = [*candidates.values(), *evaluations.values()]
         return Picture(
             search=search,
             candidates={name: item for name, item in candidates.items() if isinstance(item, Candidate)},
             evaluations={name: item for name, item in evaluations.items() if isinstance(item, Evaluation)},
-            jobs=jobs,
+            jobs=ours,
             broken=[item for item in everything if isinstance(item, Broken)],
         )
 
     async def _abandon(self, key: Key) -> None:
         """The search is gone: nothing of it runs on.  Its Jobs go with it by their owner; its archive may stay."""
         self.checked.discard(key)
+        self.prepared.discard(key[0])  # the whole namespace may be gone, and come back
+        for memory in (self.results, self.faults, self.refusals):
+            memory.pop(key, None)
         for overlay in self.overlays.values():
             overlay.written.pop(key, None)
             overlay.removed.pop(key, None)
-        try:
-            self.metrics.forget(*key)
-        except KeyError:
-            log.debug("nothing was ever shown of this search")
+        self.metrics.forget(*key)
 
-    async def _prepare(self, namespace: str) -> None:
+    async def _prepare(self, key: Key) -> None:
+        namespace = key[0]
         if namespace in self.prepared:
             return
         documents = (
@@ -196,6 +195,10 @@ class Reconciler:
             try:
                 await self.api.create(resource, namespace, body)
             except ApiError as error:
+                if error.refused:
+                    text = f"{body['kind']} {body['metadata']['name']}: {error}"
+                    self.refusals.setdefault(key, Refusal()).hold(TASKS, text)
+                    return
                 if error.reason != "AlreadyExists":
                     raise
         self.prepared.add(namespace)
@@ -207,6 +210,8 @@ class Reconciler:
             wanted = ()
         for candidate in list(picture.candidates.values()):
             metadata = candidate.metadata
+            if metadata.deletion_timestamp is not None:
+                continue
             owners = [item for item in metadata.owner_references if item.get("kind") != "Search"]
             body: Document = {}
             if [*owners, *wanted] != list(metadata.owner_references):
@@ -215,17 +220,23 @@ class Reconciler:
                 body["labels"] = {LABEL_SEARCH: key[1]}
             if body:
                 body["resourceVersion"] = metadata.resource_version
-                answer = await self.api.patch(CANDIDATES, key[0], metadata.name, {"metadata": body})
-                self._saw(key, picture, parse(answer))
+                try:
+                    answer = await self.api.patch(CANDIDATES, key[0], metadata.name, {"metadata": body})
+                except ApiError as error:
+                    if not (error.conflict or error.missing or error.refused):
+                        raise
+                    log.warning("a candidate could not be adopted yet", candidate=metadata.name, error=str(error))
+                else:
+                    self._saw(key, picture, whole(answer))
 
     async def _inputs_are_there(self, key: Key, picture: Picture) -> None:
-        """Once in a controller's life: a Job whose input was never written (we died between the two) goes."""
+        """A Job whose input was never written goes: we died between the two, or an answer was lost."""
         if key in self.checked:
             return
         running = [job for job in picture.jobs.values() if job.state is JobState.RUNNING]
         if running:
-            found = await self.api.items(CONFIG_MAPS, key[0], labelSelector=f"{LABEL_SEARCH}={key[1]}")
-            there = {item["metadata"]["name"] for item in found}
+            found = await self.api.versions(CONFIG_MAPS, key[0], f"{LABEL_SEARCH}={key[1]}")
+            there = {item.name for item in found if item.version}
             for job in running:
                 if job.name not in there:
                     await self._delete_job(key, picture, job)
@@ -233,18 +244,18 @@ class Reconciler:
 
     async def _judge(self, key: Key, picture: Picture) -> None:
         """Find out how finished attempts ended; what was judged once stays so."""
+        results = self.results.setdefault(key, {})
         ended = [job for job in picture.jobs.values() if job.state is not JobState.RUNNING]
         open_ones = [
             job
             for job in ended
-            if job.outcome is None
-            or (job.outcome is Outcome.RESULT and job.uid not in self.results and not job.expiring)
+            if job.outcome is None or (job.outcome is Outcome.RESULT and job.uid not in results and not job.expiring)
         ]
         for job, judged in zip(
             open_ones, await asyncio.gather(*(judge(self.api, job) for job in open_ones)), strict=True
         ):
             if judged.result is not None:
-                self.results[job.uid] = judged.result
+                results[job.uid] = judged.result
             if job.outcome is not judged.outcome:
                 await self._record(key, picture, job, judged)
                 self.metrics.tasks.labels(key[0], job.kind, judged.outcome.value).inc()
@@ -262,28 +273,8 @@ class Reconciler:
             self.overlays["Job"].put(key, written)
             picture.jobs[job.name] = written
 
-    def _tasks(self, picture: Picture) -> dict[str, TaskObservation]:
-        """The tasks as the planner sees them, from all of their attempts."""
-        attempts: dict[str, list[JobView]] = {}
-        for job in picture.jobs.values():
-            attempts.setdefault(job.task, []).append(job)
-        return {task: self._task(task, jobs) for task, jobs in attempts.items()}
-
-    def _task(self, task: str, jobs: list[JobView]) -> TaskObservation:
-        for job in jobs:
-            if job.outcome is Outcome.RESULT and job.uid in self.results:
-                return TaskObservation(task, TaskState.ENDED, self.results[job.uid])
-        if any(job.state is JobState.RUNNING for job in jobs):
-            return TaskObservation(task, TaskState.RUNNING)
-        last = max(jobs, key=lambda job: job.attempt)
-        lost = sum(job.outcome is Outcome.LOST for job in jobs)
-        disrupted = sum(job.outcome is Outcome.DISRUPTED for job in jobs)
-        return TaskObservation(
-            task, TaskState.LOST, None, lost + max(0, disrupted - MAX_DISRUPTIONS), last.problem or last.reason
-        )
-
     async def _apply(self, key: Key, picture: Picture, action: Action) -> bool:
-        """Do one thing that the planner wants; False when the picture turned out to be old."""
+        """Do one thing that the planner wants, or note why it cannot be; False when the picture was old."""
         try:
             match action:
                 case Create(resource):
@@ -293,40 +284,76 @@ class Reconciler:
                 case StartTask(request):
                     await self._start(key, picture, request)
         except ApiError as error:
-            if error.conflict or error.missing:
-                log.debug("the picture was old", error=str(error))
-                return False
-            raise
+            if error.refused and can_be_told(action):
+                self._hold(key, action, str(error))
+                return True
+            if not (error.conflict or error.missing):
+                raise
+            if error.missing and isinstance(action, Update):
+                self.overlays[action.resource.kind].drop(key, known(picture, action.resource))
+            log.debug("the picture was old", error=str(error))
+            return False
+        except InvalidInputError as error:  # of the search's template, which can be corrected
+            self._hold(key, action, str(error))
         return True
+
+    def _hold(self, key: Key, action: Action, text: str) -> None:
+        log.warning("refused", what=subject(action), error=text)
+        self.refusals.setdefault(key, Refusal()).hold(subject(action), text)
 
     async def _create(self, key: Key, picture: Picture, resource: Candidate | Evaluation) -> None:
         body = resource.to_document()
         body.pop("status", None)
         answer = await self.api.create(_KINDS[resource.kind], key[0], body)
-        self._saw(key, picture, parse(answer))
+        self._saw(key, picture, whole(answer))
 
-    async def _update(self, key: Key, picture: Picture, resource: Search | Candidate | Evaluation) -> None:
-        known = _known(picture, resource)
-        kind = _KINDS[resource.kind]
-        body = resource.to_document()
-        if known.metadata.annotations != resource.metadata.annotations:
-            changes = {"annotations": resource.metadata.annotations, "resourceVersion": known.metadata.resource_version}
-            answer = await self.api.patch(kind, key[0], resource.metadata.name, {"metadata": changes})
-            body["metadata"]["resourceVersion"] = answer["metadata"]["resourceVersion"]
-        answer = await self.api.replace_status(kind, key[0], body)
-        self._saw(key, picture, parse(answer))
-        for happening in happenings(known, resource, picture.search):
+    async def _update(self, key: Key, picture: Picture, resource: Resources) -> None:
+        before = known(picture, resource)
+        # Of a candidate annotations come first: nothing is planned any more for one whose status is final.  Of an
+        # evaluation they come last: they say which code its results are of, and must not say so of the old ones.
+        steps = [self._annotate, self._set_status]
+        current = before
+        for one in steps if resource.kind == "Candidate" else reversed(steps):
+            current = await one(key, resource, current)
+            self._saw(key, picture, current)
+        for happening in happenings(before, resource, picture.search):
             await publish(self.api, happening)
 
+    async def _annotate(self, key: Key, wanted: Resources, current: Resources) -> Resources:
+        if wanted.metadata.annotations == current.metadata.annotations:
+            return current
+        changes = {"annotations": wanted.metadata.annotations, "resourceVersion": current.metadata.resource_version}
+        return whole(await self.api.patch(_KINDS[wanted.kind], key[0], wanted.metadata.name, {"metadata": changes}))
+
+    async def _set_status(self, key: Key, wanted: Resources, current: Resources) -> Resources:
+        if wanted.status == current.status:
+            return current
+        body = wanted.to_document()
+        body["metadata"]["resourceVersion"] = current.metadata.resource_version
+        return whole(await self.api.replace_status(_KINDS[wanted.kind], key[0], body))
+
     async def _start(self, key: Key, picture: Picture, request: TaskRequest) -> None:
-        attempt = 1 + max((job.attempt for job in picture.jobs.values() if job.task == request.name), default=0)
-        body = await self.api.create(JOBS, key[0], manifests.job(request, attempt, picture.search, self.settings))
         try:
-            await self.api.create(CONFIG_MAPS, key[0], manifests.job_input(request, body))
-        except ApiError as error:
-            if error.reason != "AlreadyExists":
+            data = manifests.packed(request)
+        except InvalidInputError as error:
+            fault = TaskFault(reason=REASON_TASK_FAILED, message=str(error))
+            self.faults.setdefault(key, {})[request.name] = TaskResult(fault=fault)
+            return
+        attempt = 1 + max((job.attempt for job in picture.jobs.values() if job.task == request.name), default=0)
+        wanted = manifests.job(request, attempt, picture.search, self.settings)
+        self.checked.discard(key)  # until both are there, whatever happens in between
+        body = await self.api.create(JOBS, key[0], wanted)
+        try:
+            await self.api.create(CONFIG_MAPS, key[0], manifests.job_input(data, body))
+        except (ApiError, OSError) as error:
+            with contextlib.suppress(ApiError, OSError):
                 await self.api.delete(JOBS, key[0], body["metadata"]["name"])
+            if not (isinstance(error, ApiError) and error.reason == "AlreadyExists"):
                 raise
+            # That of a deleted Job of this name; the garbage collector is about to take it.
+            self.refusals.setdefault(key, Refusal()).hold(TASKS, "", STALE_INPUT_SECONDS)
+            return
+        self.checked.add(key)
         started = view(body)
         assert started is not None
         self.overlays["Job"].put(key, started)
@@ -343,7 +370,9 @@ class Reconciler:
                 continue
             outcome = job.outcome or Outcome.LOST
             await self._record(key, picture, job, Judged(outcome, job.problem), self.settings.job_ttl_seconds)
-            self.results.pop(job.uid, None)
+        kept = {job.uid for job in picture.jobs.values() if job.task in needed}
+        self.results[key] = {uid: result for uid, result in self.results.get(key, {}).items() if uid in kept}
+        self.faults[key] = {task: fault for task, fault in self.faults.get(key, {}).items() if task in needed}
 
     async def _delete_job(self, key: Key, picture: Picture, job: JobView) -> None:
         await self.api.delete(JOBS, key[0], job.name)
@@ -351,10 +380,8 @@ class Reconciler:
         picture.jobs.pop(job.name, None)
         log.info("task abandoned", task=job.task, attempt=job.attempt)
 
-    def _saw(self, key: Key, picture: Picture, item: Search | Candidate | Evaluation | Broken) -> None:
+    def _saw(self, key: Key, picture: Picture, item: Resources) -> None:
         """Take what a write returned into the picture and the overlay."""
-        if isinstance(item, Broken):
-            raise RuntimeError(f"{item.name}: what the API server returned does not fit its model: {item.problem}")
         self.overlays[item.kind].put(key, item)
         if isinstance(item, Search):
             picture.search = item
@@ -362,10 +389,3 @@ class Reconciler:
             picture.candidates[item.metadata.name] = item
         else:
             picture.evaluations[item.metadata.name] = item
-
-
-def _known(picture: Picture, resource: Search | Candidate | Evaluation) -> Search | Candidate | Evaluation:
-    if isinstance(resource, Search):
-        return picture.search
-    name = resource.metadata.name
-    return picture.candidates[name] if isinstance(resource, Candidate) else picture.evaluations[name]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Final
 
 from controller.api import EVENTS, PODS, Api, Document
+from controller.attempts import age
 from controller.jobs import JobState, JobView
 
 PATIENCE: Final = 20.0
@@ -17,7 +17,7 @@ _IMAGE_PROBLEMS: Final = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull
 
 async def find(api: Api, jobs: Iterable[JobView], now: float) -> str:
     """One sentence on what keeps tasks from starting; empty when all is well."""
-    slow = [job for job in jobs if job.state is JobState.RUNNING and _age(job, now) >= PATIENCE]
+    slow = [job for job in jobs if job.state is JobState.RUNNING and age(job, now) >= PATIENCE]
     if not slow:
         return ""
     if (job := next((job for job in slow if job.pods == 0), None)) is not None:
@@ -50,7 +50,3 @@ def _stuck(pod: Document) -> str:
         if waiting and waiting.get("reason") in _IMAGE_PROBLEMS:
             return f"{waiting['reason']}: {waiting.get('message', '')}"
     return ""
-
-
-def _age(job: JobView, now: float) -> float:
-    return now - datetime.fromisoformat(job.created).timestamp()

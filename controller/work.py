@@ -1,7 +1,8 @@
 """One reconcile of a search at a time, coalesced; several searches side by side.
 
 A search that is looked at often takes no more than its turn: keys wait in one line, and a key that is woken while it is
-being reconciled goes to the end of that line once.
+being reconciled goes to the end of that line once.  One whose reconcile failed is left alone for a while, whatever
+wakes it: the events may be of its own making.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class WorkQueue:
     _waiting: set[Key] = field(default_factory=set)
     _running: set[Key] = field(default_factory=set)
     _again: set[Key] = field(default_factory=set)
+    _backing_off: set[Key] = field(default_factory=set)
     _timers: dict[Key, asyncio.TimerHandle] = field(default_factory=dict)
 
     @property
@@ -46,6 +48,8 @@ class WorkQueue:
 
     def wake(self, key: Key) -> None:
         """Ask for a reconcile."""
+        if key in self._backing_off:
+            return
         if (timer := self._timers.pop(key, None)) is not None:
             timer.cancel()
         if key in self._running:
@@ -61,6 +65,15 @@ class WorkQueue:
         if (timer := self._timers.pop(key, None)) is not None:
             timer.cancel()
         self._timers[key] = asyncio.get_running_loop().call_later(seconds, self.wake, key)
+
+    def _back_off(self, key: Key, seconds: float) -> None:
+        self._again.discard(key)
+        self._backing_off.add(key)
+        self._timers[key] = asyncio.get_running_loop().call_later(seconds, self._retry, key)
+
+    def _retry(self, key: Key) -> None:
+        self._backing_off.discard(key)
+        self.wake(key)
 
     async def run(self) -> None:
         """Serve the line until cancelled."""
@@ -82,16 +95,20 @@ class WorkQueue:
             self._waiting.discard(key)
             self._running.add(key)
             later: float | None = None
+            failed = False
             try:
                 later = await self.reconcile(key)
                 self.failures.pop(key, None)
             except Exception:
+                failed = True
                 count = self.failures[key] = self.failures.get(key, 0) + 1
-                later = min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** (count - 1))
+                later = min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** min(count - 1, 10))
                 log.exception("reconcile failed", namespace=key[0], search=key[1], attempt=count, again_in=later)
             finally:
                 self._running.discard(key)
-            if key in self._again:
+            if failed and later is not None:
+                self._back_off(key, later)
+            elif key in self._again:
                 self._again.discard(key)
                 self.wake(key)
             elif later is not None:

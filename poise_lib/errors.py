@@ -40,3 +40,7 @@ class EngineError(PoiseError):
     """Training or scoring failed for a reason that is not the candidate's."""
 
     exit_code = 6
+
+
+class ClusterError(PoiseError):
+    """kubectl is missing, or the cluster refused."""

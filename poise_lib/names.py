@@ -25,6 +25,10 @@ ANNOTATION_TOKEN: Final = f"{GROUP}/attempt-token"
 ANNOTATION_OUTCOME: Final = f"{GROUP}/outcome"
 ANNOTATION_PROBLEM: Final = f"{GROUP}/problem"
 
+ANNOTATION_IMPORT: Final = f"{GROUP}/import"
+"""On a Search that is being imported, the digest of what is imported: everything is there but its own status and what
+``spec.suspend`` was."""
+
 ANNOTATION_PARENTS: Final = f"{GROUP}/parents"
 """Comma-separated parent names; with depth and utility enough to draw the tree from a metadata-only list."""
 ANNOTATION_DEPTH: Final = f"{GROUP}/depth"

@@ -67,7 +67,7 @@ COMMANDS: Final[dict[str, _Entry]] = {
     "verify": _Entry("verify", "verify", "Check a candidate module against the contract.", _ONE),
     "train": _Entry("train", "train", "Train and score one algorithm.", _ONE),
     "export": _Entry("transfer", "export", "Write a search as one file of manifests.", _ELSE),
-    "import": _Entry("transfer", "import_", "Make a state directory from such a file.", _ELSE),
+    "import": _Entry("transfer", "import_", "Make a search from such a file.", _ELSE),
     "crds": _Entry("crds", "crds", "Write the Kubernetes CRDs or the reference.", _ELSE),
     "completion": _Entry("completion", "completion", "Print the completion script of a shell.", _ELSE),
     "version": _Entry("version", "version", "Print the version.", _ELSE),

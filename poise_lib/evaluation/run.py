@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from poise_lib import sandbox
 from poise_lib.errors import CandidateError, EngineError, SandboxError
+from poise_lib.evaluation.nano.job import CANDIDATE_FILE, JOB_FILE, POLICY_FILE, TRAJECTORY_FILE, Job
 
 if TYPE_CHECKING:
     from poise_lib.evaluation.nano.config import NanoConfig
@@ -64,18 +65,16 @@ def train_candidate(
         hyper: overrides of the candidate's hyperparameters.
         name: what messages call the candidate.
         limits: CPU, wall time, memory and files.
-        run: what runs the child.
+        run: what runs the
 
     Raises:
         CandidateError: the candidate failed, or hit a limit; the message is the child's account of it.
         SandboxError: the child could not be confined or started.
     """
-    from poise_lib.evaluation.nano import child
-
     workdir.mkdir(parents=True, exist_ok=True)
-    job = child.Job(name=name, config=config, seed=seed, hyper=dict(hyper or {}))
-    (workdir / child.JOB_FILE).write_text(job.model_dump_json(by_alias=True))
-    (workdir / child.CANDIDATE_FILE).write_text(source)
+    job = Job(name=name, config=config, seed=seed, hyper=dict(hyper or {}))
+    (workdir / JOB_FILE).write_text(job.model_dump_json(by_alias=True))
+    (workdir / CANDIDATE_FILE).write_text(source)
 
     def on_line(line: str) -> None:
         record = _record(line)
@@ -86,14 +85,12 @@ def train_candidate(
     if not result.ok:
         raise CandidateError(f"training {name} failed: {result.reason}")
     try:
-        content = sandbox.read_output(workdir, child.TRAJECTORY_FILE, _MAX_TRAJECTORY_BYTES).decode("utf-8", "replace")
-        sandbox.read_output(workdir, child.POLICY_FILE, limits.file_bytes)
+        content = sandbox.read_output(workdir, TRAJECTORY_FILE, _MAX_TRAJECTORY_BYTES).decode("utf-8", "replace")
+        sandbox.read_output(workdir, POLICY_FILE, limits.file_bytes)
     except SandboxError as error:
         raise CandidateError(f"training {name} left no usable output: {error}") from error
     trajectory = tuple(record for line in content.splitlines() if (record := _record(line)) is not None)
-    return TrainReport(
-        workdir / child.POLICY_FILE, trajectory, result.wall_seconds, result.cpu_seconds, result.in_force
-    )
+    return TrainReport(workdir / POLICY_FILE, trajectory, result.wall_seconds, result.cpu_seconds, result.in_force)
 
 
 def score_checkpoint(path: Path, split: Split, seed: int) -> ScoreReport:

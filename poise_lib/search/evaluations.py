@@ -71,7 +71,7 @@ def plan_evaluation(evaluation: Evaluation, candidate: Candidate | None, observe
 
 
 def _update(evaluation: Evaluation, **changes: object) -> list[Action]:
-    status = evaluation.status.model_copy(update=changes)
+    status = evaluation.status.model_copy(update={"observed_generation": evaluation.metadata.generation, **changes})
     if status == evaluation.status:
         return []
     return [Update(evaluation.model_copy(update={"status": EvaluationStatus.model_validate(status.to_document())}))]

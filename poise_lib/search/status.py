@@ -139,15 +139,19 @@ def search_status(
     chosen = selection if selection is not None else old.selection
     suspended = phase is SearchPhase.SUSPENDED
     running = reason if ended or suspended else REASON_RUNNING
-    stalled = bool(observed.blocked) and not ended
-    why = observed.blocked if stalled else ""
+    blocked = observed.blocked if not ended else ""
+    failed = phase is SearchPhase.FAILED
+    # kstatus, which Flux and Argo CD follow, knows no Failed: what does not go on by itself is Stalled there.
+    stalled = (True, running, message) if failed else (False, running, "")
+    if blocked:
+        stalled = (True, REASON_TASKS_DO_NOT_START, blocked)
     number = counts(observed)
     conditions = (
-        _condition(observed, CONDITION_READY, phase is not SearchPhase.FAILED, running, message),
+        _condition(observed, CONDITION_READY, not failed, running, message),
         _condition(observed, CONDITION_COMPLETE, phase is SearchPhase.COMPLETE, running, message if ended else ""),
-        _condition(observed, CONDITION_FAILED, phase is SearchPhase.FAILED, running, message if ended else ""),
+        _condition(observed, CONDITION_FAILED, failed, running, message if ended else ""),
         _condition(observed, CONDITION_SUSPENDED, suspended, REASON_SUSPENDED if suspended else running, ""),
-        _condition(observed, CONDITION_STALLED, stalled, REASON_TASKS_DO_NOT_START if stalled else running, why),
+        _condition(observed, CONDITION_STALLED, *stalled),
     )
     digest = ""
     if ended:

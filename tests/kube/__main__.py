@@ -1,4 +1,4 @@
-"""``python -m tests.kube up|down``: a cluster for hand use, kept until it is taken down."""
+"""``python -m tests.kube up|down|demo``: a cluster for hand use, kept until it is taken down."""
 
 from __future__ import annotations
 
@@ -56,6 +56,18 @@ def up(state: Path, node: bool) -> None:
 def down(state: Path) -> None:
     """Stop the cluster; its logs stay."""
     stop(state)
+
+
+@main.command()
+@_state
+def demo(state: Path) -> None:
+    """Start a cluster, install the operator, run the quickstart search there, and leave it to you."""
+    from tests.kube.demo import demo as show
+
+    try:
+        show(state)
+    except (MissingError, StartError, OSError) as error:
+        raise click.ClickException(str(error)) from None
 
 
 @main.command(GUARD, hidden=True)

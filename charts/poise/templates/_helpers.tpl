@@ -17,23 +17,30 @@ app.kubernetes.io/component: controller
 {{- end }}
 
 {{- define "poise.image" -}}
+{{- if .image.digest -}}
+{{ .image.repository }}@{{ .image.digest }}
+{{- else -}}
 {{ .image.repository }}:{{ .image.tag | default .root.Chart.AppVersion }}
 {{- end }}
+{{- end }}
 
-{{- /* What the controller does with a namespace's objects: exactly the calls of controller/api.py and the watches of kopf. */ -}}
+{{- /*
+What the controller does with a namespace's objects: the calls that it makes through controller/api.py, and kopf's lists
+and watches.  tests/contract/test_chart.py holds the table of those calls, and fails when one is added there or here.
+*/ -}}
 {{- define "poise.rules" -}}
 - apiGroups: [poise.dev]
   resources: [searches]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [poise.dev]
   resources: [candidates, evaluations]
-  verbs: [get, list, watch, create, patch]
+  verbs: [list, watch, create, patch]
 - apiGroups: [poise.dev]
   resources: [searches/status, candidates/status, evaluations/status]
   verbs: [update]
 - apiGroups: [batch]
   resources: [jobs]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [pods]
   verbs: [list]

@@ -15,33 +15,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Final
 
 import torch
-from pydantic import BaseModel, ConfigDict
 
 from poise_lib.algorithms.loading import algorithm_from_source
 from poise_lib.errors import CandidateError
-from poise_lib.evaluation.nano.config import NanoConfig
+from poise_lib.evaluation.nano.job import CANDIDATE_FILE, JOB_FILE, POLICY_FILE, TRAJECTORY_FILE, Job
 from poise_lib.evaluation.nano.model import save
 from poise_lib.evaluation.nano.training import train
-
-JOB_FILE: Final = "job.json"
-CANDIDATE_FILE: Final = "candidate.py"
-POLICY_FILE: Final = "policy.safetensors"
-TRAJECTORY_FILE: Final = "trajectory.jsonl"
-
-
-class Job(BaseModel):
-    """What to train: the candidate's source lies beside it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str = "candidate"
-    config: NanoConfig
-    seed: int
-    hyper: dict[str, float] = {}
-    """Overrides of the candidate's hyperparameters, for ablations."""
 
 
 def main(workdir: Path) -> None:

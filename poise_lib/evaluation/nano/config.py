@@ -6,8 +6,10 @@ from typing import Final
 
 from pydantic import Field
 
-from poise_lib.evaluation.nano.model import RESPONSE_LENGTH
 from poise_lib.resources.evaluation import NanoSettings
+
+RESPONSE_LENGTH: Final = 40
+"""Longest response, tokens: eight totals with their marks, the answer with its mark, the end, and three to spare."""
 
 
 class NanoConfig(NanoSettings):

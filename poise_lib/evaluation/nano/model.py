@@ -23,11 +23,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from poise_lib.evaluation.nano.config import RESPONSE_LENGTH
 from poise_lib.evaluation.nano.kernels import inject, rms_norm, squared_relu
 from poise_lib.evaluation.nano.task import PROMPT_LENGTH, RESPONSE_VOCABULARY, TOKENS
-
-RESPONSE_LENGTH = 40
-"""Longest response, tokens: eight totals with their marks, the answer with its mark, the end, and three to spare."""
 
 
 @dataclass(frozen=True, slots=True)

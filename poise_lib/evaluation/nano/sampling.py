@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from poise_lib.evaluation.nano.config import RESPONSE_LENGTH
 from poise_lib.evaluation.nano.kernels import rms_norm
-from poise_lib.evaluation.nano.model import RESPONSE_LENGTH, Policy, Prefix
+from poise_lib.evaluation.nano.model import Policy, Prefix
 from poise_lib.evaluation.nano.task import END_ID, PROMPT_LENGTH, RESPONSE_VOCABULARY
 
 COMPACT_BELOW = 0.75

@@ -23,7 +23,8 @@ from poise_lib.errors import EngineError
 from poise_lib.evaluation import metrics as m
 from poise_lib.evaluation.nano import suite
 from poise_lib.evaluation.nano.base import BASE_PATH, base_policy
-from poise_lib.evaluation.nano.model import RESPONSE_LENGTH, Policy
+from poise_lib.evaluation.nano.config import RESPONSE_LENGTH
+from poise_lib.evaluation.nano.model import Policy
 from poise_lib.evaluation.nano.rollout import judge
 from poise_lib.evaluation.nano.sampling import sample
 from poise_lib.names import METRIC_FORMAT_VALID, METRIC_OVERALL, METRIC_RESPONSE_LENGTH

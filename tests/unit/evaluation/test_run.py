@@ -1,6 +1,8 @@
 """Training in the sandbox and scoring what comes out: one real probe run, and hostile output."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from poise_lib.algorithms.zoo import grpo
 from poise_lib.errors import CandidateError
 from poise_lib.evaluation import run
 from poise_lib.evaluation import trajectory as names
-from poise_lib.evaluation.nano import child
+from poise_lib.evaluation.nano import child, job
 from poise_lib.evaluation.nano.config import PROBE, NanoConfig
 from poise_lib.evaluation.nano.training import train
 from poise_lib.resources.evaluation import NanoSettings
@@ -51,8 +53,8 @@ def test_lines_that_are_no_records_are_skipped(tmp_path: Path) -> None:
         assert callable(on_line)
         for line in lines:
             on_line(line)
-        (workdir / child.TRAJECTORY_FILE).write_text("\n".join(lines))
-        (workdir / child.POLICY_FILE).write_bytes(b"")
+        (workdir / job.TRAJECTORY_FILE).write_text("\n".join(lines))
+        (workdir / job.POLICY_FILE).write_bytes(b"")
         return result()
 
     seen: list[dict[str, float]] = []
@@ -67,16 +69,16 @@ def test_missing_or_linked_output_is_the_candidates_fault(tmp_path: Path) -> Non
     with pytest.raises(CandidateError, match="left no usable output"):
         run.train_candidate(SOURCE, PROBE, 0, tmp_path / "first", run=empty)
     (tmp_path / "second").mkdir()
-    (tmp_path / "second" / child.TRAJECTORY_FILE).write_text("")
-    (tmp_path / "second" / child.POLICY_FILE).symlink_to("/etc/hostname")
+    (tmp_path / "second" / job.TRAJECTORY_FILE).write_text("")
+    (tmp_path / "second" / job.POLICY_FILE).symlink_to("/etc/hostname")
     with pytest.raises(CandidateError, match="left no usable output"):
         run.train_candidate(SOURCE, PROBE, 0, tmp_path / "second", run=empty)
 
 
 def test_an_unknown_hyperparameter_is_named(tmp_path: Path) -> None:
-    job = child.Job(config=PROBE, seed=0, hyper={"clip": 1.0})
-    (tmp_path / child.JOB_FILE).write_text(job.model_dump_json(by_alias=True))
-    (tmp_path / child.CANDIDATE_FILE).write_text(SOURCE)
+    described = job.Job(config=PROBE, seed=0, hyper={"clip": 1.0})
+    (tmp_path / job.JOB_FILE).write_text(described.model_dump_json(by_alias=True))
+    (tmp_path / job.CANDIDATE_FILE).write_text(SOURCE)
     with pytest.raises(CandidateError, match="no hyperparameter 'clip'"):
         child.main(tmp_path)
 
@@ -85,3 +87,10 @@ def test_a_config_survives_json_and_takes_a_searchs_settings() -> None:
     config = NanoConfig.of(NanoSettings(steps=5, learning_rate=2e-4))
     assert (config.steps, config.learning_rate, config.group_size) == (5, 2e-4, NanoSettings().group_size)
     assert NanoConfig.model_validate(json.loads(config.model_dump_json(by_alias=True))) == config
+
+
+def test_the_trusted_side_of_training_does_without_pytorch() -> None:
+    """Its import would cost every training run a second or more, for nothing."""
+    code = "import sys, poise_lib.tasks.handlers, poise_lib.evaluation.run, poise_lib.evaluation.trajectory; "
+    code += "from poise_lib.verification import verify; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

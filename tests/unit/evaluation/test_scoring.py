@@ -13,7 +13,7 @@ from poise_lib.errors import EngineError
 from poise_lib.evaluation import run
 from poise_lib.evaluation.nano import scoring, suite
 from poise_lib.evaluation.nano.base import BASE_PATH, base_policy
-from poise_lib.evaluation.nano.model import RESPONSE_LENGTH
+from poise_lib.evaluation.nano.config import RESPONSE_LENGTH
 
 Tensors = dict[str, torch.Tensor]
 

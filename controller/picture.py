@@ -1,0 +1,67 @@
+"""What one reconcile works on: a search as it stands, and where it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from controller.api import Document
+from controller.cache import Broken, Key, parse
+from controller.jobs import JobView
+from poise_lib.resources import Candidate, Evaluation, Search
+from poise_lib.search.status import FINAL_SEARCH_PHASES
+
+Resources = Search | Candidate | Evaluation
+
+
+class World(Protocol):
+    """What the watch streams have brought, by search."""
+
+    def search(self, key: Key) -> Search | Broken | None:
+        """The search itself."""
+
+    def candidates(self, key: Key) -> Iterable[Candidate | Broken]:
+        """Its candidates."""
+
+    def evaluations(self, key: Key) -> Iterable[Evaluation | Broken]:
+        """Its evaluations."""
+
+    def jobs(self, key: Key) -> Iterable[JobView]:
+        """The Jobs of its tasks."""
+
+
+@dataclass(slots=True)
+class Picture:
+    """One search as it stands: the watch's objects under our own writes."""
+
+    search: Search
+    candidates: dict[str, Candidate]
+    evaluations: dict[str, Evaluation]
+    jobs: dict[str, JobView]
+    broken: list[Broken]
+
+    @property
+    def ended(self) -> bool:
+        """Whether the search itself is over."""
+        return self.search.status.phase in FINAL_SEARCH_PHASES
+
+
+def whole(answer: Document) -> Resources:
+    """What a write returned.
+
+    Raises:
+        RuntimeError: it does not fit its model, so neither did what was written.
+    """
+    item = parse(answer)
+    if isinstance(item, Broken):
+        raise RuntimeError(f"{item.name}: what the API server returned does not fit its model: {item.problem}")
+    return item
+
+
+def known(picture: Picture, resource: Resources) -> Resources:
+    """A resource as the picture has it."""
+    if isinstance(resource, Search):
+        return picture.search
+    name = resource.metadata.name
+    return picture.candidates[name] if isinstance(resource, Candidate) else picture.evaluations[name]

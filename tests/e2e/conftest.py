@@ -1,0 +1,70 @@
+"""A cluster whose node runs real pods, the project's images in it, and the chart installed.  One for all tests."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.world import Cluster
+from tests.kube import chart
+from tests.kube import node as nodes
+from tests.kube.assets import MissingError, unavailable
+from tests.kube.cluster import ControlPlane
+from tests.kube.node import Node
+from tests.kube.project_images import CONTROLLER, TAG, WORKER, build_images
+
+_names = itertools.count()
+VALUES: dict[str, Any] = {
+    "images": {
+        "controller": {"repository": CONTROLLER, "tag": TAG},
+        "worker": {"repository": WORKER, "tag": TAG},
+        "pullPolicy": "Never",
+    },
+    "artifacts": {"storageClass": ""},
+    "controller": {"logLevel": "debug"},
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.xdist_group("e2e"))
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The images' archives; POISE_IMAGES names a folder where they are kept from one run to the next."""
+    kept = os.environ.get("POISE_IMAGES")
+    folder = Path(kept) if kept else tmp_path_factory.mktemp("images")
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        return build_images(folder)
+    except MissingError as reason:
+        unavailable(reason)
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory, images: list[Path]) -> Iterator[Cluster]:
+    """The cluster, with the operator at work."""
+    folder = tmp_path_factory.mktemp("cluster")
+    try:
+        assets = nodes.require()
+    except MissingError as reason:
+        unavailable(reason)
+    with ControlPlane(folder / "state", controllers=True, reachable=True, assets=assets) as plane, Node(plane) as node:
+        for image in images:
+            node.load(image)
+        chart.install(plane, VALUES)
+        yield Cluster(plane, node, folder, VALUES)
+
+
+@pytest.fixture
+def team(cluster: Cluster) -> str:
+    """A namespace with a volume for its artifacts."""
+    return cluster.namespace(f"team-{next(_names)}")

@@ -1,0 +1,70 @@
+"""The project's own images, built from its Dockerfiles by buildah, with the packages that this machine's pip would take."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from tests.kube.cluster import ROOT
+from tests.kube.images import base_image, build
+
+TAG: Final = "test"
+CONTROLLER: Final = "localhost/poise-controller"
+WORKER: Final = "localhost/poise-worker"
+_DOCKERFILES: Final = {CONTROLLER: ROOT / "Dockerfile", WORKER: ROOT / "images" / "worker" / "Dockerfile"}
+_SOURCES: Final = ("--find-links", "--index-url", "--extra-index-url")
+
+
+@dataclass(frozen=True)
+class PipSources:
+    """Where pip finds packages on this machine."""
+
+    options: str
+    """For the command line of pip."""
+    mounts: dict[Path, str]
+    """Folders and files of this machine that the options speak of, each seen at the same place in a build."""
+
+
+def pip_sources() -> PipSources:
+    """What this machine's pip is configured to take packages from; nothing where it is PyPI alone."""
+    command = [sys.executable, "-m", "pip", "config", "list"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    options: dict[str, None] = {}
+    mounts: dict[Path, str] = {}
+    for line in listed.splitlines():
+        key, _, value = line.partition("=")
+        option = "--" + key.rpartition(".")[2]
+        if option not in _SOURCES:
+            continue
+        for word in value.strip("'\"").split():
+            options[f"{option} {word}"] = None
+            path = Path(urlsplit(word).path if word.startswith("file:") else word)
+            if path.is_absolute() and path.exists():
+                mounts[path] = str(path)
+    return PipSources(" ".join(options), mounts)
+
+
+def build_images(folder: Path) -> list[Path]:
+    """Both images as docker archives in ``folder``; the base image is made where it is not there.
+
+    Raises:
+        MissingError: buildah or debootstrap is missing, or this is not root.
+        BuildError: a build failed.
+    """
+    base_image()
+    sources = pip_sources()
+    return [
+        build(
+            ROOT,
+            f"{image}:{TAG}",
+            folder / f"{image.rpartition('/')[2]}.tar",
+            dockerfile=dockerfile,
+            mounts=sources.mounts,
+            arguments={"PIP_EXTRA": sources.options},
+        )
+        for image, dockerfile in _DOCKERFILES.items()
+    ]

@@ -1,0 +1,111 @@
+"""Documents that the controller writes: names, labels, owners, sizes."""
+
+from __future__ import annotations
+
+import random
+import re
+import string
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller import manifests
+from controller.jobs import job_name
+from controller.settings import ArtifactSettings, Settings
+from poise_lib.errors import InvalidInputError
+from poise_lib.resources import Search
+from poise_lib.tasks.protocol import SPLIT_KINDS, TaskKind, TaskRequest
+
+SETTINGS = Settings(worker_image="worker")
+DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+
+
+def search(**spec: Any) -> Search:
+    metadata = {"name": "s" * 30, "namespace": "team", "uid": "search-uid"}
+    return Search.model_validate({"metadata": metadata, "spec": {"budget": {"candidates": 2}, **spec}})
+
+
+def request(kind: TaskKind = TaskKind.TRAIN, name: str = "s-001-0-full-0-train", **content: Any) -> TaskRequest:
+    return TaskRequest(kind=kind, name=name, input=content)
+
+
+@given(task=st.from_regex(r"[a-z0-9]([-a-z0-9]{0,90}[a-z0-9])?", fullmatch=True), attempt=st.integers(1, 9999))
+def test_names_fit_a_label_and_say_their_attempt(task: str, attempt: int) -> None:
+    name = job_name(task, attempt)
+    assert len(name) <= 63
+    assert DNS_LABEL.fullmatch(name)
+    assert name == job_name(task, attempt)
+    assert name.endswith(f"-{attempt}")
+
+
+def test_long_names_that_differ_at_their_end_stay_apart() -> None:
+    long = "c" * 70
+    assert job_name(f"{long}-train", 1) != job_name(f"{long}-score", 1)
+
+
+@pytest.mark.parametrize("kind", list(TaskKind))
+def test_a_job_is_owned_by_its_search_and_labelled_within_bounds(kind: TaskKind) -> None:
+    name = "c" * 63 + f"-{kind.value}"
+    job = manifests.job(request(kind, name), 12, search(), SETTINGS)
+    metadata, labels = job["metadata"], job["metadata"]["labels"]
+    assert metadata["namespace"] == "team"
+    assert metadata["annotations"]["poise.dev/task"] == name
+    assert re.fullmatch(r"[0-9a-f]{32}", metadata["annotations"]["poise.dev/attempt-token"])
+    (owner,) = metadata["ownerReferences"]
+    assert (owner["kind"], owner["uid"], owner["controller"]) == ("Search", "search-uid", True)
+    assert all(len(value) <= 63 for value in labels.values())
+    assert labels["poise.dev/attempt"] == "12"
+    assert (labels.get(manifests.LABEL_UNTRUSTED) == "true") is (kind in SPLIT_KINDS)
+    assert job["spec"]["backoffLimit"] == 0
+    assert "activeDeadlineSeconds" not in job["spec"], "waiting for room must not end a task"
+    assert "suspend" not in job["spec"]
+    assert job["spec"]["template"]["metadata"]["labels"] == labels
+
+
+def test_only_the_token_differs_between_two_makings() -> None:
+    first, second = (manifests.job(request(), 1, search(), SETTINGS) for _ in range(2))
+    token = first["metadata"]["annotations"]["poise.dev/attempt-token"]
+    other = second["metadata"]["annotations"]["poise.dev/attempt-token"]
+    assert token != other
+    assert str(first).replace(token, "") == str(second).replace(other, "")
+
+
+def test_a_queue_name_becomes_kueues_label_and_leaves_the_start_to_it() -> None:
+    job = manifests.job(request(), 1, search(queueName="gpus"), SETTINGS)
+    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus"
+    assert job["spec"]["suspend"] is True
+    assert "kueue.x-k8s.io/queue-name" not in job["spec"]["template"]["metadata"]["labels"]
+
+
+def test_input_is_owned_by_its_job_and_the_same_for_the_same_request() -> None:
+    job = manifests.job(request(), 1, search(), SETTINGS)
+    job["metadata"]["uid"] = "job-uid"
+    made = manifests.job_input(manifests.packed(request(seed=1, source="x")), job)
+    assert made["metadata"]["name"] == job["metadata"]["name"]
+    assert made["metadata"]["ownerReferences"][0]["uid"] == "job-uid"
+    assert made["immutable"] is True
+    assert manifests.packed(request(a=1, b=2)) == manifests.packed(request(b=2, a=1))
+
+
+def test_input_that_no_object_can_hold_is_refused_by_name() -> None:
+    noise = "".join(random.Random(0).choices(string.printable, k=1_200_000))
+    with pytest.raises(InvalidInputError, match=r"s-001-0-full-0-train has [0-9]+ bytes compressed"):
+        manifests.packed(request(source=noise))
+    manifests.packed(request(source="a" * 5_000_000))
+
+
+def test_claim_and_policy() -> None:
+    wanted = ArtifactSettings(claim="c", size="5Gi", storage_class="", access_mode="ReadWriteMany")
+    claim = manifests.claim("team", Settings(worker_image="w", artifacts=wanted))
+    assert claim["metadata"]["name"] == "c"
+    assert claim["spec"] == {
+        "accessModes": ["ReadWriteMany"],
+        "resources": {"requests": {"storage": "5Gi"}},
+        "storageClassName": "",
+    }
+    assert "storageClassName" not in manifests.claim("team", SETTINGS)["spec"]
+    policy = manifests.network_policy("team")["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert not {"ingress", "egress"} & set(policy)

@@ -1,0 +1,243 @@
+"""How attempts are judged, off pod documents as clusters write them; and Jobs as the cache keeps them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.api import MAX_LOG_BYTES, ApiError
+from controller.attempts import FREE_DISRUPTIONS, LONGEST_PAUSE, MAX_DISRUPTIONS, observe, pause
+from controller.jobs import JobState, JobView, Outcome, view
+from controller.outcomes import Judged, judge
+from poise_lib.search import TaskState
+from poise_lib.tasks.protocol import TaskFault, TaskResult, frame, progress_line
+from tests.unit.controller.double import CREATED, FakeApi, Server
+
+TOKEN = "a" * 32
+RESULT = TaskResult(output={"text": "two\u2028lines\x85and more"})
+KILLED = {"reason": "OOMKilled", "exitCode": 137}
+
+
+def job_document(**changes: Any) -> dict[str, Any]:
+    return {
+        "kind": "Job",
+        "metadata": {
+            "name": "t-1",
+            "namespace": "default",
+            "uid": "job-uid",
+            "resourceVersion": "7",
+            "creationTimestamp": CREATED,
+            "labels": {"poise.dev/attempt": "1", "poise.dev/task-kind": "train", "poise.dev/search": "s"},
+            "annotations": {"poise.dev/task": "t", "poise.dev/attempt-token": TOKEN},
+            "ownerReferences": [{"kind": "Search", "uid": "search-uid"}],
+            **changes.pop("metadata", {}),
+        },
+        "spec": {},
+        **changes,
+    }
+
+
+def seen(condition: str, reason: str = "BackoffLimitExceeded") -> JobView:
+    conditions = [{"type": condition, "status": "True", "reason": reason, "message": "it has failed"}]
+    found = view(job_document(status={"conditions": conditions}))
+    assert found is not None
+    return found
+
+
+def judged(job: JobView, pod: dict[str, Any] | None, log: str | Exception = "") -> Judged:
+    server = Server()
+    api = FakeApi(server)
+    if pod is not None:
+        metadata = {"name": "p", "labels": {"batch.kubernetes.io/controller-uid": "job-uid"}, **pod.pop("metadata", {})}
+        server.create("pods", "default", {"kind": "Pod", "metadata": metadata, "status": pod})
+    if isinstance(log, Exception):
+
+        def fail(method: str, path: str) -> None:
+            if "/log" in path:
+                raise log
+
+        api.before = fail
+    else:
+        server.logs["p"] = log
+    return asyncio.run(judge(api, job))
+
+
+def ended(**state: Any) -> dict[str, Any]:
+    return {"phase": "Failed", "containerStatuses": [{"name": "task", "state": {"terminated": state}}]}
+
+
+def disrupted_by(reason: str) -> dict[str, Any]:
+    condition = {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": "taken away"}
+    return ended(exitCode=137, reason="Error") | {"conditions": [condition]}
+
+
+LOW = "The node was low on resource: memory. Container task was using 1Gi, request is 512Mi, which exceeds its request."
+DISRUPTED = {
+    "node pressure": {"phase": "Failed", "reason": "Evicted", "message": LOW},
+    "eviction API": disrupted_by("EvictionByEvictionAPI"),
+    "preemption": disrupted_by("PreemptionByScheduler"),
+    "taint of a dead node": disrupted_by("DeletionByTaintManager"),
+    "garbage of a lost node": disrupted_by("DeletionByPodGC"),
+    "node lost": {"phase": "Unknown", "reason": "NodeLost", "message": "Node n which was running pod p is unresponsive"},
+    "node shut down": {"phase": "Failed", "reason": "Terminated", "message": "Pod was terminated in response to imminent node shutdown."},
+    "critical pod": {"phase": "Failed", "reason": "Preempting", "message": "Preempted in order to admit critical pod"},
+    "no room after all": {"phase": "Failed", "reason": "OutOfcpu", "message": "Node didn't have enough resource: cpu"},
+    "device plugin": {"phase": "Failed", "reason": "UnexpectedAdmissionError", "message": "Allocate failed"},
+    "deleted while running": {"phase": "Running", "metadata": {"deletionTimestamp": CREATED}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", DISRUPTED)
+def test_what_the_cluster_does_to_a_pod_is_no_failure(case: str) -> None:
+    found = judged(seen("Failed"), {**DISRUPTED[case]})
+    assert found.outcome is Outcome.DISRUPTED
+    assert found.problem
+
+
+def test_a_pod_that_is_gone_was_deleted() -> None:
+    assert judged(seen("Failed"), None) == Judged(Outcome.DISRUPTED, "its pod was deleted")
+
+
+FAILED = {
+    "out of memory": (ended(**KILLED), "container task ended with OOMKilled (137)"),
+    "its own last words": (ended(exitCode=3, reason="Error", message="a\nno such suite\n"), "no such suite"),
+    "candidate's container": (
+        {"phase": "Failed", "initContainerStatuses": [{"name": "candidate", "state": {"terminated": KILLED}}]},
+        "container candidate ended with OOMKilled",
+    ),
+    "deadline": (
+        {**ended(exitCode=137, reason="Error"), "reason": "DeadlineExceeded", "message": "Pod was active on the node longer"},
+        "DeadlineExceeded: Pod was active",
+    ),
+    "filled its scratch": (
+        {"phase": "Failed", "reason": "Evicted", "message": 'Usage of EmptyDir volume "work" exceeds the limit "1Gi". '},
+        "exceeds the limit",
+    ),
+    "filled its layer": (
+        {"phase": "Failed", "reason": "Evicted", "message": 'Container task exceeded its local ephemeral storage limit "1Gi". '},
+        "ephemeral storage",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", FAILED)
+def test_what_a_task_does_to_itself_counts(case: str) -> None:
+    pod, text = FAILED[case]
+    found = judged(seen("Failed"), {**pod})
+    assert found.outcome is Outcome.LOST
+    assert text in found.problem
+
+
+def test_a_deadline_of_the_job_counts_although_its_pod_was_deleted_for_it() -> None:
+    pod = {"phase": "Running", "metadata": {"deletionTimestamp": CREATED}}
+    found = judged(seen("FailureTarget", "DeadlineExceeded"), pod)
+    assert found.outcome is Outcome.LOST
+    assert judged(seen("Failed", "DeadlineExceeded"), None).outcome is Outcome.LOST
+
+
+def test_a_result_is_read_between_progress_and_noise() -> None:
+    log = f"{progress_line({'step': 1})}\nnoise\n{frame(RESULT.to_document(), TOKEN)}"
+    assert judged(seen("Complete"), {"phase": "Succeeded"}, log) == Judged(Outcome.RESULT, "", RESULT)
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        "",
+        "no frame at all\n",
+        frame(RESULT.to_document(), "b" * 32),
+        frame(RESULT.to_document(), TOKEN)[:-9],
+        frame(RESULT.to_document(), TOKEN) * 2,
+        frame({"output": {"score": 99}}, "0" * 32) + "poise-result\n",
+        ApiError(404, "NotFound", "the log is gone"),
+        ApiError(500, "InternalError", "dial tcp: connect: connection refused"),
+        TimeoutError(),
+    ],
+)
+def test_a_log_without_this_attempts_one_frame_gives_no_result_and_is_asked_for_again(log: str | Exception) -> None:
+    found = judged(seen("Complete"), {"phase": "Succeeded"}, log)
+    assert (found.outcome, found.result) == (Outcome.DISRUPTED, None)
+    assert judged(seen("Complete"), None, log).outcome is Outcome.DISRUPTED
+
+
+def test_a_forged_frame_beside_the_real_one_changes_nothing() -> None:
+    log = frame({"output": {"score": 99}}, "0" * 32) + frame(RESULT.to_document(), TOKEN)
+    assert judged(seen("Complete"), {"phase": "Succeeded"}, log).result == RESULT
+
+
+def test_an_overloaded_api_server_is_asked_again_before_anything_is_done_again() -> None:
+    with pytest.raises(ApiError):
+        judged(seen("Complete"), {"phase": "Succeeded"}, ApiError(429, "TooManyRequests", "later"))
+
+
+def test_results_of_another_version_and_endless_logs_count_as_failures() -> None:
+    found = judged(seen("Complete"), {"phase": "Succeeded"}, frame({"unheardOf": 1}, TOKEN))
+    assert found.outcome is Outcome.LOST
+    assert "not of this controller's version" in found.problem
+    assert judged(seen("Complete"), {"phase": "Succeeded"}, "x" * MAX_LOG_BYTES).outcome is Outcome.LOST
+
+
+def test_views_of_jobs() -> None:
+    running = view(job_document())
+    assert running is not None
+    assert (running.state, running.outcome, running.attempt, running.expiring) == (JobState.RUNNING, None, 1, False)
+    assert running.search_uid == "search-uid"
+    assert seen("Complete").state is JobState.SUCCEEDED
+    assert seen("Failed").reason == "BackoffLimitExceeded: it has failed"
+    assert seen("FailureTarget").state is JobState.FAILED
+    assert seen("Suspended").state is JobState.RUNNING
+    kept = view(job_document(metadata={"annotations": {"poise.dev/task": "t", "poise.dev/outcome": "Lost"}}))
+    assert kept is not None
+    assert kept.outcome is Outcome.LOST
+    gone = view(job_document(metadata={"deletionTimestamp": CREATED}))
+    assert gone is not None
+    assert (gone.state, gone.outcome, gone.expiring) == (JobState.FAILED, Outcome.DISRUPTED, True)
+    spec = view(job_document(spec={"ttlSecondsAfterFinished": 5}))
+    assert spec is not None
+    assert spec.expiring
+
+
+@pytest.mark.parametrize("metadata", [{"labels": {}}, {"annotations": {}}, {"labels": {"poise.dev/attempt": "first"}}])
+def test_jobs_of_others_are_left_alone(metadata: dict[str, Any]) -> None:
+    assert view(job_document(metadata=metadata)) is None
+
+
+def attempt(number: int, outcome: Outcome | None, state: JobState = JobState.FAILED) -> JobView:
+    document = job_document(metadata={"uid": f"uid-{number}", "name": f"t-{number}"})
+    document["metadata"]["labels"] = {**document["metadata"]["labels"], "poise.dev/attempt": str(number)}
+    found = view(document)
+    assert found is not None
+    return JobView(**{name: getattr(found, name) for name in JobView.__slots__} | {"outcome": outcome, "state": state})
+
+
+LATER = 1e12
+
+
+@given(lost=st.integers(0, 5), disrupted=st.integers(0, MAX_DISRUPTIONS + 5))
+def test_disruptions_do_not_count_until_there_are_too_many(lost: int, disrupted: int) -> None:
+    outcomes = [Outcome.LOST] * lost + [Outcome.DISRUPTED] * disrupted
+    jobs = [attempt(number, outcome) for number, outcome in enumerate(outcomes, 1)]
+    tasks = observe(jobs, {}, {}, LATER)
+    if jobs:
+        assert tasks["t"].state is TaskState.LOST
+        assert tasks["t"].lost_attempts == lost + max(0, disrupted - MAX_DISRUPTIONS)
+
+
+def test_a_result_counts_whatever_else_was_tried_and_a_fault_needs_no_job() -> None:
+    jobs = [attempt(1, Outcome.DISRUPTED), attempt(2, Outcome.RESULT), attempt(3, None, JobState.RUNNING)]
+    assert observe(jobs, {"uid-2": RESULT}, {}, 0.0)["t"].result == RESULT
+    assert observe(jobs, {}, {}, 0.0)["t"].state is TaskState.RUNNING
+    fault = TaskResult(fault=TaskFault(reason="r", message="m"))
+    assert observe([], {}, {"big": fault}, 0.0)["big"].result == fault
+
+
+def test_pauses_grow_and_are_bounded() -> None:
+    pauses = [pause(count) for count in range(MAX_DISRUPTIONS + 10)]
+    assert pauses == sorted(pauses)
+    assert pauses[FREE_DISRUPTIONS] == 0.0
+    assert pauses[FREE_DISRUPTIONS + 1] > 0.0
+    assert pauses[-1] == LONGEST_PAUSE

@@ -6,11 +6,25 @@ The models in :mod:`poise_lib.resources` cannot know the zoo, which lies above t
 from __future__ import annotations
 
 import ast
+from importlib.util import find_spec
 from pathlib import Path
 
-from poise_lib.errors import InvalidInputError
+from poise_lib.errors import EngineError, InvalidInputError
 from poise_lib.resources import Candidate, Search
 from poise_lib.resources.loading import Resource, load_documents
+
+
+def require_engine() -> None:
+    """See that what tasks run on is installed: a slim installation (the controller's) has none of it.
+
+    Raises:
+        EngineError: it is not; the message says what to install.
+    """
+    missing = [name for name in ("torch", "safetensors", "sklearn") if find_spec(name) is None]
+    if missing:
+        raise EngineError(
+            f"{', '.join(missing)}: not installed; pip install 'poise-operator[local]' brings what tasks run on"
+        )
 
 
 def load_checked(file: Path) -> list[Resource]:

@@ -16,7 +16,7 @@ TAG: Final = "test"
 CONTROLLER: Final = "localhost/poise-controller"
 WORKER: Final = "localhost/poise-worker"
 _DOCKERFILES: Final = {CONTROLLER: ROOT / "Dockerfile", WORKER: ROOT / "images" / "worker" / "Dockerfile"}
-_SOURCES: Final = ("--find-links", "--index-url", "--extra-index-url")
+_SOURCES: Final = ("--find-links", "--index-url", "--extra-index-url", "--cert")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ def pip_sources() -> PipSources:
             continue
         for word in value.strip("'\"").split():
             options[f"{option} {word}"] = None
-            path = Path(urlsplit(word).path if word.startswith("file:") else word)
+            # An index in a folder may link to files beside it.
+            path = Path(urlsplit(word).path).parent if word.startswith("file:") else Path(word)
             if path.is_absolute() and path.exists():
                 mounts[path] = str(path)
     return PipSources(" ".join(options), mounts)

@@ -27,7 +27,7 @@ def run(ctx: click.Context, file: Path, state: Path | None, workers: int | None,
     poise run examples/search.yaml --workers 2 --state /data/search.poise
     poise run examples/quickstart.yaml --output json | jq .best.confirmation.verdict
     """
-    from poise_lib.cli.checks import load_search
+    from poise_lib.cli.checks import load_search, require_engine
     from poise_lib.cli.commands.tree import draw
     from poise_lib.cli.lineage import build_forest
     from poise_lib.cli.progress import observer
@@ -39,6 +39,7 @@ def run(ctx: click.Context, file: Path, state: Path | None, workers: int | None,
     from poise_lib.resources.search import SearchPhase
 
     search = load_search(file)
+    require_engine()
     if seed is not None:
         search = search.model_copy(update={"spec": search.spec.model_copy(update={"seed": seed})})
     where = state or default_state(search.metadata.name)

@@ -47,11 +47,13 @@ def train(
     import tempfile
 
     from poise_lib.cli.candidate_file import choose
+    from poise_lib.cli.checks import require_engine
     from poise_lib.evaluation.nano.base import BASE_PATH
     from poise_lib.evaluation.nano.config import FIDELITIES
     from poise_lib.evaluation.run import score_checkpoint, train_candidate
 
     chosen = choose(algorithm)
+    require_engine()
     config = FIDELITIES[fidelity]
     if steps is not None:
         config = config.model_copy(update={"steps": steps})

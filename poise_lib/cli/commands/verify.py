@@ -30,8 +30,11 @@ def verify(candidate: str, probe: bool, output: str) -> None:
     from pathlib import Path
 
     from poise_lib.cli.candidate_file import choose
+    from poise_lib.cli.checks import require_engine
     from poise_lib.cli.text import clean, echo_document
     from poise_lib.errors import CandidateError
+
+    require_engine()
     from poise_lib.verification import Status
     from poise_lib.verification import verify as judge
 

@@ -242,3 +242,16 @@ def test_a_candidate_in_a_folder_that_may_not_be_entered(poise: Poise, monkeypat
     found = poise("verify", "closed/mine.py")
     assert found.code == 2
     assert found.err == "Error: closed/mine.py: cannot be read: Permission denied\n"
+
+
+@pytest.mark.parametrize("command", [("run", "quickstart.yaml"), ("verify", "candidate.py"), ("train", "grpo")])
+def test_what_a_slim_installation_lacks_is_said(
+    poise: Poise, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: tuple[str, str]
+) -> None:
+    monkeypatch.setattr("poise_lib.cli.checks.find_spec", lambda name: None if name == "torch" else name)
+    files = {name: ROOT / "examples" / name for name in ("quickstart.yaml", "candidate.py")}
+    state = ("--state", str(tmp_path / "state")) if command[0] == "run" else ()
+    result = poise(command[0], str(files.get(command[1], command[1])), *state)
+    assert result.code == 6
+    assert "torch: not installed; pip install 'poise-operator[local]'" in result.err
+    assert not (tmp_path / "state").exists()

@@ -1,19 +1,20 @@
-"""Length equaliser + flipped positive ratios.
+"""Group normalisation II.
 
-Starting from Rare-success amplification + damped negatives (full-006-1), this algorithm brings in length equaliser and
-flipped positive ratios and gives up dual clip. Long responses hold more of the update; each response is brought towards
-equal weight. Positive tokens that lag behind get the larger weight; a plain ratio favours those ahead.
+Starting from Outcome-anchored scale + format stream (full-014-0), this algorithm brings in group normalisation and
+gives up outcome-anchored scale. Easy and hard groups get signals of the same size. Revision 2 takes the new settings
+further, because the first ones changed nothing.
 
     r = 1[correct]
     mu = mean of r over the group
     A = (r - mu) / sqrt(var over the group + eps)^normalise
-    A := A * (1 + rare_gain * (1 - pass rate)^2) where A > 0
     A := negative_scale * A where A < 0
-    A := A * clip(mean L of the batch / L, 0.25, 4)^equalise
+    A := A - fail_penalty in all-fail groups
+    A := A + format_weight * (valid - mean of valid over the group)
     A := soft_limit * tanh(A / soft_limit)
-    loss = -A * w * rho / sg(rho), w = 1 / rho if A > 0 else rho, masked as PPO clips, w <= weight_cap
-    mean over responses of the sum over tokens
+    loss = -min(rho * A, clip(rho, 1 - clip_ratio, 1 + clip_ratio) * A)
+    mean over all tokens of the mini-batch
     loss += kl_coef * k3(pi || ref)
+    loss -= imitation * log pi where A > 0
     clip_ratio := clip_ratio * (1 - clip_anneal * progress)
 """
 
@@ -23,28 +24,23 @@ from torch import Tensor
 from poise_lib.algorithms import ops
 from poise_lib.algorithms.contract import Batch, Family, Hyper, Hyperparameter, LossInputs, LossOutput, Mechanism
 
-TITLE = "Length equaliser + flipped positive ratios"
+TITLE = "Group normalisation II"
 SOURCE = (
-    "arXiv:2402.03300; "
-    "arXiv:2603.23951, principle of rare successes; "
-    "after arXiv:2506.01347; "
-    "after arXiv:2503.20783; "
-    "arXiv:2510.06062"
+    "arXiv:2402.03300; after arXiv:2506.01347; arXiv:2603.23951, PR; arXiv:2603.23951, DFR and CDA; arXiv:2504.05118"
 )
-AGGREGATION = "seq-mean-token-sum"
+AGGREGATION = "token-mean"
 NEEDS = ("reference",)
 HYPERPARAMETERS = {
     "centre": Hyperparameter(1.0, 0.0, 1.0, "1 compares with the group mean, 0 takes the reward as it is"),
-    "eps": Hyperparameter(1e-06, 1e-08, 0.01, "added to the group variance, inside the root"),
-    "normalise": Hyperparameter(1.0, 0.0, 1.0, "power of the group deviation in the denominator"),
-    "rare_gain": Hyperparameter(1.0, 0.0, 4.0, "extra weight of a lone success"),
+    "eps": Hyperparameter(3.16e-05, 1e-08, 0.01, "added to the group variance, inside the root"),
+    "normalise": Hyperparameter(0.812, 0.0, 1.0, "power of the group deviation in the denominator"),
     "negative_scale": Hyperparameter(0.6, 0.1, 1.0, "share that negative signals keep"),
-    "equalise": Hyperparameter(0.5, 0.0, 1.0, "1 gives every response the same weight"),
+    "fail_penalty": Hyperparameter(0.2, 0.0, 1.0, "what every member of an all-fail group loses"),
+    "format_weight": Hyperparameter(0.5, 0.0, 2.0, "weight of the format stream"),
     "soft_limit": Hyperparameter(2.0, 0.0, 5.0, "size at which advantages saturate; 0 lets them be"),
-    "flip": Hyperparameter(1.0, 0.0, 1.0, "1 flips the ratio of positive tokens, 0 keeps it"),
-    "clip_ratio": Hyperparameter(0.2, 0.05, 0.5, "half width of the clip interval around a ratio of 1"),
-    "weight_cap": Hyperparameter(3.0, 1.5, 10.0, "the largest weight of a token"),
+    "clip_ratio": Hyperparameter(0.087, 0.05, 0.5, "half width of the clip interval around a ratio of 1"),
     "kl_coef": Hyperparameter(0.001, 0.0, 0.05, "weight of the k3 KL term to the reference"),
+    "imitation": Hyperparameter(0.00798, 0.0, 0.3, "weight of the imitation term"),
     "clip_anneal": Hyperparameter(0.5, 0.0, 0.9, "share of the width that is gone at the end"),
 }
 MECHANISMS = (
@@ -57,13 +53,6 @@ MECHANISMS = (
         0.0,
     ),
     Mechanism(
-        "rare-success",
-        Family.ROUTING,
-        "The few successes of a hard prompt are amplified; its many failures are left alone.",
-        "rare_gain",
-        0.0,
-    ),
-    Mechanism(
         "negative-damping",
         Family.ROUTING,
         "Pushing away from a wrong response moves probability anywhere, so negatives count less.",
@@ -71,10 +60,17 @@ MECHANISMS = (
         1.0,
     ),
     Mechanism(
-        "length-equaliser",
-        Family.LENGTH_SHAPING,
-        "Long responses hold more of the update; each response is brought towards equal weight.",
-        "equalise",
+        "uniform-penalty",
+        Family.FAILURE_CONTROL,
+        "A prompt that always fails pushes away from what was tried, gently and whatever it was.",
+        "fail_penalty",
+        0.0,
+    ),
+    Mechanism(
+        "format-stream",
+        Family.FAILURE_CONTROL,
+        "Format has a stream of its own, so its lesson does not dilute that of correctness.",
+        "format_weight",
         0.0,
     ),
     Mechanism(
@@ -85,14 +81,14 @@ MECHANISMS = (
         0.0,
     ),
     Mechanism(
-        "ratio-flip",
-        Family.OBJECTIVE,
-        "Positive tokens that lag behind get the larger weight; a plain ratio favours those ahead.",
-        "flip",
-        0.0,
+        "reference-kl", Family.STABILISATION, "A KL term keeps the policy close to the reference.", "kl_coef", 0.0
     ),
     Mechanism(
-        "reference-kl", Family.STABILISATION, "A KL term keeps the policy close to the reference.", "kl_coef", 0.0
+        "positive-imitation",
+        Family.OBJECTIVE,
+        "Responses above their baseline are also imitated outright, which clipping cannot stop.",
+        "imitation",
+        0.0,
     ),
     Mechanism(
         "clip-schedule",
@@ -109,24 +105,18 @@ def group_deviation(batch: Batch, hyper: Hyper) -> Tensor:
     return (ops.group_var(batch.rewards, batch.group) + hyper["eps"]).sqrt() ** hyper["normalise"]
 
 
-def amplify_rare_success(signal: Tensor, batch: Batch, hyper: Hyper) -> Tensor:
-    """Raise positive signals, the more the rarer success is in their group; [B]."""
-    failure_rate = 1.0 - ops.group_mean(batch.correct.float(), batch.group)
-    gain = 1.0 + hyper["rare_gain"] * failure_rate * failure_rate
-    return torch.where(signal > 0, gain * signal, signal)
-
-
 def advantages(batch: Batch, hyper: Hyper) -> Tensor:
-    """Group mean, group normalisation, rare-success amplification, damped negatives, length equaliser, saturating
+    """Group mean, group normalisation, damped negatives, uniform failure penalty, format stream, saturating
     advantages; [B, T].
     """
     baseline = hyper["centre"] * ops.group_mean(batch.rewards, batch.group)
     signal = batch.rewards - baseline
     signal = signal / group_deviation(batch, hyper)
-    signal = amplify_rare_success(signal, batch, hyper)
     signal = torch.where(signal < 0, hyper["negative_scale"] * signal, signal)
-    length = batch.length.float().clamp(min=1.0)
-    signal = signal * (length.mean() / length).clamp(0.25, 4.0) ** hyper["equalise"]
+    failed = ops.group_sum(batch.correct.float(), batch.group) == 0.0
+    signal = signal - hyper["fail_penalty"] * failed.float()
+    valid = batch.valid.float()
+    signal = signal + hyper["format_weight"] * (valid - ops.group_mean(valid, batch.group))
     if hyper["soft_limit"] > 0.0:
         signal = hyper["soft_limit"] * torch.tanh(signal / hyper["soft_limit"])
     return ops.spread(signal, batch.response_mask)
@@ -139,16 +129,12 @@ def annealed_clip_ratio(inputs: LossInputs, hyper: Hyper) -> float:
 
 
 def policy_loss(inputs: LossInputs, hyper: Hyper) -> LossOutput:
-    """Flipped positive ratios, reference KL; [B, T]."""
+    """PPO clip, reference KL, imitation of successes; [B, T]."""
     clip_ratio = annealed_clip_ratio(inputs, hyper)
-    log_ratio = ops.log_ratio(inputs.logprobs, inputs.old_logprobs, inputs.response_mask)
-    ratio = log_ratio.detach().exp()
-    positive = inputs.advantages > 0
-    weight = torch.where(positive, ratio ** (1.0 - 2.0 * hyper["flip"]), ratio).clamp(max=hyper["weight_cap"])
-    outside = torch.where(positive, ratio > 1.0 + clip_ratio, ratio < 1.0 - clip_ratio)
-    unit = (log_ratio - log_ratio.detach()).exp()
-    loss = -inputs.advantages * weight * torch.where(outside, unit.detach(), unit)
-    clipped = outside.float()
+    ratio = ops.log_ratio(inputs.logprobs, inputs.old_logprobs, inputs.response_mask).exp()
+    loss, clipped = ops.clipped_surrogate(ratio, inputs.advantages, clip_ratio, clip_ratio)
     kl = ops.kl_k3(inputs.logprobs, inputs.ref_logprobs, inputs.response_mask)
     loss = loss + hyper["kl_coef"] * kl
+    success = (inputs.advantages > 0).float()
+    loss = loss - hyper["imitation"] * success * inputs.logprobs
     return LossOutput(loss, {"clip_fraction": clipped, "kl": kl.detach()})

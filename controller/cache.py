@@ -16,6 +16,8 @@ from controller.api import Document
 from controller.jobs import JobView
 from poise_lib.names import LABEL_SEARCH
 from poise_lib.resources import Candidate, Evaluation, Search
+from poise_lib.resources.loading import served
+from poise_lib.resources.messages import first_problem
 
 GONE_KEPT: Final = 1000
 
@@ -40,27 +42,17 @@ Watched = Search | Candidate | Evaluation | JobView | Broken
 
 def parse(body: Document) -> Search | Candidate | Evaluation | Broken:
     """A custom resource as a model; unknown metadata fields are the server's business and are dropped."""
-    known = {"name", "namespace", "labels", "annotations", "ownerReferences", "finalizers", "uid", "resourceVersion",
-             "generation", "creationTimestamp", "deletionTimestamp"}  # fmt: skip
-    metadata = {key: value for key, value in body["metadata"].items() if key in known}
-    document = {**body, "metadata": metadata}
-    models: dict[str, type[Search] | type[Candidate] | type[Evaluation]] = {
-        "Search": Search,
-        "Candidate": Candidate,
-        "Evaluation": Evaluation,
-    }
     try:
-        return models[body["kind"]].model_validate(document)
+        return served(body)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        metadata = body["metadata"]
         return Broken(
             body["kind"],
             metadata["namespace"],
             metadata["name"],
             metadata.get("uid", ""),
             metadata.get("resourceVersion", "0"),
-            f"{where}: {first['msg']}",
+            first_problem(error),
         )
 
 

@@ -15,7 +15,7 @@ from controller.api import Document
 from controller.settings import Settings
 from poise_lib.errors import InvalidInputError
 from poise_lib.resources.template import PodTemplate
-from poise_lib.tasks.protocol import SPLIT_KINDS, TaskKind
+from poise_lib.tasks.protocol import SPLIT_KINDS, TaskKind, time_limit
 
 TASK_CONTAINER: Final = "task"
 LOOK_UP_CONTAINER: Final = "look-up"
@@ -24,13 +24,6 @@ HANDOVER: Final = "/work/handover"
 INPUT_FILE: Final = "request.json.gz"
 USER: Final = 65532
 """The images' unprivileged user."""
-
-DEADLINES: Final = {TaskKind.TRAIN: 4 * 3600, TaskKind.SCORE: 3600}
-"""Seconds that a pod may be on its node, whatever it does; candidate code has tighter limits of its own inside.
-
-The pod has the deadline and not the Job: waiting for room, or for a quota, is no fault of a task.
-"""
-DEFAULT_DEADLINE: Final = 900
 
 _LIGHT: Final = {"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"memory": "2Gi"}}
 _HEAVY: Final = {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"memory": "6Gi"}}
@@ -85,7 +78,8 @@ def pod_template(
     judging = ["--handed-over", HANDOVER] if split else []
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
-        "activeDeadlineSeconds": DEADLINES.get(kind, DEFAULT_DEADLINE),
+        # Of the pod and not of the Job: waiting for room, or for a quota, is no fault of a task.
+        "activeDeadlineSeconds": time_limit(kind),
         "containers": [
             _container(
                 TASK_CONTAINER,

@@ -26,8 +26,8 @@ from poise_lib.artifacts.digest import canonical_json, digest_of
 from poise_lib.errors import ClusterError, InvalidInputError
 from poise_lib.names import ANNOTATION_IMPORT
 from poise_lib.resources import Candidate, Evaluation, Search
-from poise_lib.resources.base import ObjectMeta
-from poise_lib.resources.loading import KINDS, Resource
+from poise_lib.resources.loading import Resource, served
+from poise_lib.resources.messages import first_problem
 from poise_lib.resources.search import DeletionPolicy
 from poise_lib.resources.transfer import (
     FRESH,
@@ -62,7 +62,6 @@ EVALUATIONS: Final = "evaluations.poise.dev"
 
 CONFLICT: Final = "(Conflict)"
 """In a refusal: the object has changed since it was read."""
-_METADATA = frozenset(field.alias or name for name, field in ObjectMeta.model_fields.items())
 _NOISE = re.compile(r"[EWIF]\d{4} |Warning:|\s*$")
 """Lines of kubectl's stderr that are not its complaint: its own log, the server's warnings."""
 _HINTS: Final = (
@@ -183,18 +182,14 @@ def parsed(document: Document, place: str) -> Resource:
     Raises:
         ClusterError: the model refuses it.
     """
-    kind, metadata = document.get("kind", ""), document.get("metadata", {})
-    name = metadata.get("name", "")
-    metadata = {key: value for key, value in metadata.items() if key in _METADATA}
+    what = f"{document.get('kind', '')} {document.get('metadata', {}).get('name', '')}"
     try:
-        return KINDS[kind].model_validate({**document, "metadata": metadata}, by_alias=True, by_name=False)
+        return served(document)
     except KeyError:
-        raise ClusterError(f"{place}: {kind} {name} is of no kind that was asked for") from None
+        raise ClusterError(f"{place}: {what} is of no kind that was asked for") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
         raise ClusterError(
-            f"{place}: {kind} {name}: {field}: {first['msg']}; another version of POISE made it: use that version's poise"
+            f"{place}: {what}: {first_problem(error)}; another version of POISE made it: use that version's poise"
         ) from None
 
 

@@ -18,11 +18,7 @@ from typing import Any
 from poise_lib.artifacts.store import disk_errors
 from poise_lib.errors import StateError
 from poise_lib.local.state import StateDir
-from poise_lib.tasks.protocol import MAX_RESULT_BYTES, FrameReader, TaskKind, TaskRequest, TaskResult
-
-TIME_LIMITS = {TaskKind.TRAIN: 4 * 3600.0, TaskKind.SCORE: 3600.0}
-"""Seconds after which a task is ended whatever it does; candidate code has tighter limits of its own inside."""
-DEFAULT_TIME_LIMIT = 900.0
+from poise_lib.tasks.protocol import MAX_RESULT_BYTES, FrameReader, TaskRequest, TaskResult, time_limit
 
 _PASSED_ON = (
     "PATH",
@@ -92,7 +88,7 @@ async def run_task(task: RunningTask, state: StateDir, token: str, on_progress: 
     command = [sys.executable, "-m", "poise_lib.tasks", "--store", str(state.artifacts.root), "--work", str(work)]
     command += ["--attempt", attempt, "--parent", str(os.getpid()), "--fence", f"{state.root / 'run'}={token}"]
     reader = FrameReader(attempt)
-    limit = TIME_LIMITS.get(request.kind, DEFAULT_TIME_LIMIT)
+    limit = time_limit(request.kind)
     try:
         with disk_errors(log), log.open("ab") as errors:
             process = await asyncio.create_subprocess_exec(
@@ -108,7 +104,7 @@ async def run_task(task: RunningTask, state: StateDir, token: str, on_progress: 
             async with asyncio.timeout(limit):
                 await _converse(process, request, reader, task, on_progress)
         except TimeoutError:
-            return Outcome(None, f"it took longer than {limit:.0f} s")
+            return Outcome(None, f"it took longer than {limit} s")
         except (ValueError, asyncio.LimitOverrunError) as error:
             return Outcome(None, f"its output could not be read: {error}")
         finally:

@@ -32,6 +32,7 @@ from poise_lib.artifacts import ArtifactStore
 from poise_lib.artifacts.store import disk_errors, write_atomically
 from poise_lib.errors import InvalidInputError, StateError
 from poise_lib.resources import Candidate, Evaluation, Search
+from poise_lib.resources.messages import first_problem
 from poise_lib.resources.search import FIXED_FIELDS
 
 Resource = Search | Candidate | Evaluation
@@ -111,9 +112,7 @@ class StateDir:
         try:
             resource = parse(yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader))  # noqa: S506 - safe loaders
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the whole"
-            raise StateError(f"{path}: damaged: {where}: {first['msg']}; {advice}") from error
+            raise StateError(f"{path}: damaged: {first_problem(error)}; {advice}") from error
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise StateError(f"{path}: damaged: {' '.join(str(error).split())}; {advice}") from error
         except OSError as error:

@@ -7,6 +7,7 @@ Types are strict, as the API server is: ``"8"`` is no number.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 
 from poise_lib.errors import InvalidInputError
 from poise_lib.names import API_VERSION, GROUP
+from poise_lib.resources.base import ObjectMeta
 from poise_lib.resources.candidate import Candidate
 from poise_lib.resources.evaluation import Evaluation
 from poise_lib.resources.messages import closest, describe, explain, field_path
@@ -27,6 +29,19 @@ KINDS: Final[dict[str, type[Search] | type[Candidate] | type[Evaluation]]] = {
     "Candidate": Candidate,
     "Evaluation": Evaluation,
 }
+_METADATA: Final = frozenset(field.alias or name for name, field in ObjectMeta.model_fields.items()) - {"managedFields"}
+"""What is read of a served object's metadata; the rest is the server's business."""
+
+
+def served(document: Mapping[str, Any]) -> Resource:
+    """An object as an API server has it.
+
+    Raises:
+        KeyError: it is of another kind.
+        ValidationError: its model refuses it.
+    """
+    metadata = {key: value for key, value in document["metadata"].items() if key in _METADATA}
+    return KINDS[document["kind"]].model_validate({**document, "metadata": metadata}, by_alias=True, by_name=False)
 
 
 def load_documents(source: Path | str) -> list[Resource]:

@@ -13,7 +13,7 @@ import types
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 Path = tuple[str | int, ...]
@@ -52,6 +52,12 @@ def field_path(path: Path) -> str:
         else:
             text += f"[{json.dumps(step)}]"
     return text or "the document"
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first of a model's complaints, with its place: for documents that no person wrote, so without advice."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}"
 
 
 def explain(model: type[BaseModel], error: ErrorDetails) -> tuple[Path, str]:

@@ -114,9 +114,10 @@ def _implement(candidate: Candidate, revision: int, observed: Observed) -> list[
         findings=findings if revision > 1 else (),
         previous=status.implementation.composition if status.implementation is not None else (),
     )
-    match step(observed, TaskKind.IMPLEMENT, f"{candidate.metadata.name}-implement-{revision}", document):
-        case Done(output):
-            result = ImplementOutput.model_validate(output)
+    match step(
+        observed, TaskKind.IMPLEMENT, f"{candidate.metadata.name}-implement-{revision}", document, ImplementOutput
+    ):
+        case Done(result):
             if result.source is None:
                 return _end(candidate, CandidatePhase.REJECTED, REASON_VERIFICATION_FAILED, result.message)
             code = Implementation(
@@ -140,9 +141,9 @@ def _verify(candidate: Candidate, code: Implementation, observed: Observed) -> l
         parent_digests=_behaviour_digests(candidate.spec.parents, observed),
         training_probe=observed.search.spec.verification.training_probe,
     )
-    match step(observed, TaskKind.VERIFY, f"{candidate.metadata.name}-verify-{code.revision}", document):
+    match step(observed, TaskKind.VERIFY, f"{candidate.metadata.name}-verify-{code.revision}", document, VerifyOutput):
         case Done(output):
-            verification = VerifyOutput.model_validate(output).verification
+            verification = output.verification
             twin = _twin(candidate, verification.behaviour_digest, observed) if verification.passed else None
             if twin is not None:
                 message = f"behaves exactly like {twin} on the probe batches"
@@ -310,10 +311,9 @@ def _reflect(candidate: Candidate, observed: Observed) -> list[Action]:
     child = entry_from_candidate(candidate.model_copy(update={"status": finished}), depth)
     baseline = by_name.get(candidate_name(observed.search.metadata.name, 0, 0))
     document = ReflectInput(child=child, parent=parent, baseline=baseline)
-    match step(observed, TaskKind.REFLECT, f"{candidate.metadata.name}-reflect", document):
+    match step(observed, TaskKind.REFLECT, f"{candidate.metadata.name}-reflect", document, ReflectOutput):
         case Done(output):
-            reflection = ReflectOutput.model_validate(output).reflection
-            return _update(candidate, phase=CandidatePhase.ARCHIVED, reflection=reflection)
+            return _update(candidate, phase=CandidatePhase.ARCHIVED, reflection=output.reflection)
         case GivenUp(fault):
             message = f"archived without a reflection: {fault.message}"
             return _update(candidate, phase=CandidatePhase.ARCHIVED, message=message[:2000])

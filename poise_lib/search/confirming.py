@@ -83,10 +83,11 @@ def plan_confirmation(observed: Observed) -> Conclusion:
     )
     # Other input is another task: in a cluster the one that concluded before a bigger budget may still be there.
     mark = digest_of(canonical_json(document.to_document()))[7:15]
-    match step(observed, TaskKind.CONCLUDE, f"{observed.search.metadata.name}-conclude-{mark}", document):
+    match step(
+        observed, TaskKind.CONCLUDE, f"{observed.search.metadata.name}-conclude-{mark}", document, ConcludeOutput
+    ):
         case Done(output):
-            confirmed = ConcludeOutput.model_validate(output).confirmed
-            return Conclusion(ended=True, confirmed=confirmed, picked=len(arms))
+            return Conclusion(ended=True, confirmed=output.confirmed, picked=len(arms))
         case GivenUp(fault):
             return Conclusion(ended=True, message=fault.message)
         case Waiting(start):

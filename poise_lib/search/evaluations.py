@@ -85,9 +85,8 @@ def _fail(evaluation: Evaluation, fault: TaskFault) -> list[Action]:
 def _train(evaluation: Evaluation, source: str, observed: Observed) -> list[Action]:
     spec = evaluation.spec
     document = TrainInput(source=source, engine=spec.engine, suite=spec.suite, nano=spec.nano, seed=spec.seed)
-    match step(observed, TaskKind.TRAIN, f"{evaluation.metadata.name}-train", document):
-        case Done(output):
-            result = TrainOutput.model_validate(output)
+    match step(observed, TaskKind.TRAIN, f"{evaluation.metadata.name}-train", document, TrainOutput):
+        case Done(result):
             return _update(
                 evaluation,
                 phase=EvaluationPhase.SCORING,
@@ -109,9 +108,8 @@ def _score(evaluation: Evaluation, policy: str, observed: Observed) -> list[Acti
     document = ScoreInput(
         policy=policy, engine=spec.engine, suite=spec.suite, split=SPLIT[spec.fidelity], seed=spec.seed
     )
-    match step(observed, TaskKind.SCORE, f"{evaluation.metadata.name}-score", document):
-        case Done(output):
-            result = ScoreOutput.model_validate(output)
+    match step(observed, TaskKind.SCORE, f"{evaluation.metadata.name}-score", document, ScoreOutput):
+        case Done(result):
             return _update(
                 evaluation,
                 phase=EvaluationPhase.COMPLETE,

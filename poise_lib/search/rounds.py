@@ -169,10 +169,9 @@ def _select(round_: int, observed: Observed) -> RoundPlan:
         count=min(width, spec.budget.candidates - len(observed.candidates)),
         seed=spec.seed,
     )
-    match step(observed, TaskKind.SELECT, select_task(observed.search.metadata.name, round_), document):
+    match step(observed, TaskKind.SELECT, select_task(observed.search.metadata.name, round_), document, SelectOutput):
         case Done(output):
-            selection = SelectOutput.model_validate(output).selection
-            return RoundPlan(actions=_keep_terms(selection, observed), selection=selection)
+            return RoundPlan(actions=_keep_terms(output.selection, observed), selection=output.selection)
         case GivenUp(fault):
             return RoundPlan(stop_reason=REASON_TASK_FAILED, stop_message=fault.message)
         case Waiting(start):
@@ -228,9 +227,9 @@ def _fill(selection: Selection, observed: Observed) -> tuple[tuple[Action, ...],
             slot=slot,
             seed=spec.seed,
         )
-        match step(observed, TaskKind.PROPOSE, propose_task(search, selection.round, slot), document):
+        match step(observed, TaskKind.PROPOSE, propose_task(search, selection.round, slot), document, ProposeOutput):
             case Done(output):
-                proposals[slot] = ProposeOutput.model_validate(output).proposals
+                proposals[slot] = output.proposals
             case GivenUp(fault):
                 given_up[slot] = fault.message
             case Waiting(start):

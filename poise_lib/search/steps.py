@@ -6,25 +6,16 @@ The four outcomes are all that the rest of the planner distinguishes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from poise_lib.names import REASON_TASK_FAILED
+from poise_lib.resources.messages import first_problem
 from poise_lib.search.observed import Observed, TaskState
-from poise_lib.tasks import documents as d
 from poise_lib.tasks.protocol import TaskFault, TaskKind, TaskRequest
 
-_OUTPUTS: dict[TaskKind, type[BaseModel]] = {
-    TaskKind.SELECT: d.SelectOutput,
-    TaskKind.PROPOSE: d.ProposeOutput,
-    TaskKind.IMPLEMENT: d.ImplementOutput,
-    TaskKind.VERIFY: d.VerifyOutput,
-    TaskKind.TRAIN: d.TrainOutput,
-    TaskKind.SCORE: d.ScoreOutput,
-    TaskKind.REFLECT: d.ReflectOutput,
-    TaskKind.CONCLUDE: d.ConcludeOutput,
-}
+T = TypeVar("T", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +26,10 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """Ended with this output (camelCase document), which is valid for its kind."""
+class Done(Generic[T]):
+    """Ended with this output."""
 
-    output: dict[str, Any]
+    output: T
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +39,9 @@ class GivenUp:
     fault: TaskFault
 
 
-Step = Waiting | Done | GivenUp
-
-
-def step(observed: Observed, kind: TaskKind, name: str, document: BaseModel) -> Step:
+def step(
+    observed: Observed, kind: TaskKind, name: str, document: BaseModel, output: type[T]
+) -> Waiting | Done[T] | GivenUp:
     """Where the task stands, and whether it must be started now.
 
     Args:
@@ -59,11 +49,12 @@ def step(observed: Observed, kind: TaskKind, name: str, document: BaseModel) -> 
         kind: of the task.
         name: of the task, deterministic.
         document: its input.
+        output: the model of its output.
     """
     task = observed.tasks.get(name)
     if task is not None and task.state is TaskState.ENDED and task.result is not None:
         if task.result.output is not None:
-            return _judged(kind, name, task.result.output)
+            return _judged(name, task.result.output, output)
         return GivenUp(task.result.fault or TaskFault(reason=REASON_TASK_FAILED, message="the task left nothing"))
     if task is not None and task.state is TaskState.RUNNING:
         return Waiting()
@@ -74,13 +65,10 @@ def step(observed: Observed, kind: TaskKind, name: str, document: BaseModel) -> 
     return Waiting(start=TaskRequest(kind=kind, name=name, input=content))
 
 
-def _judged(kind: TaskKind, name: str, output: dict[str, Any]) -> Step:
-    """An output that does not fit its kind is a fault of this task alone: it must not stop the whole search."""
+def _judged(name: str, document: dict[str, Any], output: type[T]) -> Done[T] | GivenUp:
+    """An output that does not fit its model is a fault of this task alone: it must not stop the whole search."""
     try:
-        _OUTPUTS[kind].model_validate(output)
+        return Done(output.model_validate(document))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        message = f"{name} left a result that cannot be used: {where}: {first['msg']}"
+        message = f"{name} left a result that cannot be used: {first_problem(error)}"
         return GivenUp(TaskFault(reason=REASON_TASK_FAILED, message=message[:2000]))
-    return Done(output)

@@ -16,6 +16,7 @@ import gzip
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,17 @@ def _request(file: Path | None) -> TaskRequest:
     return TaskRequest.model_validate_json(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
 
 
+@contextlib.contextmanager
+def _work_folder(given: Path | None) -> Iterator[Path]:
+    """The folder that the starter gave, or one that goes with this process."""
+    if given is not None:
+        given.mkdir(parents=True, exist_ok=True)
+        yield given
+        return
+    with tempfile.TemporaryDirectory(prefix="poise-task-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
 def _look_up(request: TaskRequest, store: ArtifactStore, folder: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     # Another user's process writes there next.
@@ -133,14 +145,12 @@ def main() -> int:
         out.write(progress_line(progress) + "\n")
         out.flush()
 
-    with tempfile.TemporaryDirectory(prefix="poise-task-", ignore_cleanup_errors=True) as own:
-        work = arguments.work if arguments.work is not None else Path(own) / "work"
-        work.mkdir(parents=True, exist_ok=True)
+    with _work_folder(arguments.work) as work:
         try:
             if arguments.look_up is not None:
                 return _look_up(request, ArtifactStore(arguments.store), arguments.look_up)
             if arguments.hand_over is not None:
-                store = ArtifactStore(Path(own) / "store")
+                store = ArtifactStore(work / "store")
                 delivering = TaskContext(store, work, report, sandbox=Delivering(arguments.hand_over))
                 return _hand_over(request, delivering, arguments.hand_over)
             sandbox = Roomy(run) if arguments.handed_over is None else Received(arguments.handed_over)

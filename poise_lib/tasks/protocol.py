@@ -48,6 +48,15 @@ SPLIT_KINDS: Final = (TaskKind.VERIFY, TaskKind.TRAIN)
 """Kinds that run candidate code.  In a cluster a container of its own runs it, and another one judges what it left."""
 
 
+_TIME_LIMITS: Final = {TaskKind.TRAIN: 4 * 3600, TaskKind.SCORE: 3600}
+_DEFAULT_TIME_LIMIT: Final = 900
+
+
+def time_limit(kind: TaskKind) -> int:
+    """Seconds after which a task is ended whatever it does; candidate code has tighter limits of its own inside."""
+    return _TIME_LIMITS.get(kind, _DEFAULT_TIME_LIMIT)
+
+
 class TaskRequest(Model):
     """A task to run: deterministic name, kind and input.  The same request has the same digest wherever it is made."""
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.pods import CANDIDATE_CONTAINER, DEADLINES, LOOK_UP_CONTAINER, TASK_CONTAINER, pod_template
+from controller.pods import CANDIDATE_CONTAINER, LOOK_UP_CONTAINER, TASK_CONTAINER, pod_template
 from controller.settings import ArtifactSettings, Settings
 from poise_lib.errors import InvalidInputError
 from poise_lib.resources.template import PodTemplate
@@ -83,7 +83,7 @@ def test_no_template_undoes_the_hardening(kind: TaskKind, template: PodTemplate)
     assert pod["metadata"]["labels"] == {"poise.dev/search": "s"}
     kinds_of_volumes = [next(key for key in volume if key != "name") for volume in spec["volumes"]]
     assert set(kinds_of_volumes) <= {"configMap", "emptyDir", "persistentVolumeClaim"}
-    assert spec["activeDeadlineSeconds"] == DEADLINES.get(kind, 900)
+    assert spec["activeDeadlineSeconds"] == {TaskKind.TRAIN: 4 * 3600, TaskKind.SCORE: 3600}.get(kind, 900)
 
 
 @given(kind=kinds, template=templates)

@@ -16,25 +16,10 @@ from tests.kube import node as nodes
 from tests.kube.assets import MissingError, unavailable
 from tests.kube.cluster import ControlPlane
 from tests.kube.node import Node
-from tests.kube.project_images import CONTROLLER, TAG, WORKER, build_images
+from tests.kube.project_images import VALUES, build_images
 
 _names = itertools.count()
-VALUES: dict[str, Any] = {
-    "images": {
-        "controller": {"repository": CONTROLLER, "tag": TAG},
-        "worker": {"repository": WORKER, "tag": TAG},
-        "pullPolicy": "Never",
-    },
-    "artifacts": {"storageClass": ""},
-    "controller": {"logLevel": "debug"},
-}
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.xdist_group("e2e"))
+SETTINGS: dict[str, Any] = {**VALUES, "artifacts": {"storageClass": ""}, "controller": {"logLevel": "debug"}}
 
 
 @pytest.fixture(scope="session")
@@ -60,8 +45,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, images: list[Path]) -> Ite
     with ControlPlane(folder / "state", controllers=True, reachable=True, assets=assets) as plane, Node(plane) as node:
         for image in images:
             node.load(image)
-        chart.install(plane, VALUES)
-        yield Cluster(plane, node, folder, VALUES)
+        chart.install(plane, SETTINGS)
+        yield Cluster(plane, node, folder, SETTINGS)
 
 
 @pytest.fixture

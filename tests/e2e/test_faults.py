@@ -8,12 +8,13 @@ from collections.abc import Callable
 
 import pytest
 
+from controller.pods import USER
 from tests.e2e.world import Cluster
 from tests.kube import chart
 from tests.kube.client import ApiError, Document, namespaced
 from tests.kube.controller import eventually
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("e2e")]
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +97,7 @@ def test_a_result_in_the_store_is_not_worked_for_again(cluster: Cluster, team: s
     volumes = cluster.folder / "volumes"
     shutil.copytree(volumes / "undisturbed", volumes / team, dirs_exist_ok=True, copy_function=shutil.copy2)
     for path in [volumes / team, *(volumes / team).rglob("*")]:
-        shutil.chown(path, 65532, 65532)
+        shutil.chown(path, USER, USER)
     cluster.apply(team)
     assert cluster.finished(team)["status"]["digest"] == undisturbed
     pods = [pod for pod in cluster.items(team, "pods", "v1") if "initContainers" in pod["spec"]]

@@ -13,7 +13,7 @@ from tests.kube import chart
 from tests.kube.client import namespaced
 from tests.kube.controller import eventually
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
 
 
 @pytest.fixture(scope="module")

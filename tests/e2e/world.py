@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from tests.kube.controller import eventually
 from tests.kube.node import Node
 
 POISE: Final = "poise.dev/v1alpha1"
-USER: Final = 65532
 SEARCH_SECONDS: Final = 900.0
 
 TINY: Final[Document] = {
@@ -54,19 +52,7 @@ class Cluster:
         self.plane.create_namespace(name)
         restricted = {"pod-security.kubernetes.io/enforce": "restricted"}
         self.plane.client.patch(f"/api/v1/namespaces/{name}", {"metadata": {"labels": restricted}})
-        data = self.folder / "volumes" / name
-        data.mkdir(parents=True)
-        os.chown(data, USER, USER)
-        volume = {
-            "metadata": {"name": f"artifacts-{name}"},
-            "spec": {
-                "capacity": {"storage": "10Gi"},
-                "accessModes": ["ReadWriteOnce"],
-                "storageClassName": "",
-                "claimRef": {"namespace": name, "name": "poise-artifacts"},
-                "hostPath": {"path": str(data)},
-            },
-        }
+        volume = chart.artifacts_volume(name, self.folder / "volumes" / name)
         self.plane.client.create("/api/v1/persistentvolumes", volume)
         return name
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
+from controller.pods import USER
+from controller.settings import ArtifactSettings
 from tests.kube.assets import Assets
 from tests.kube.client import Client, Document
 from tests.kube.cluster import ROOT, ControlPlane
@@ -52,6 +55,25 @@ def install(plane: ControlPlane, values: Mapping[str, Any], namespace: str = NAM
     options = ("--namespace", namespace, "--create-namespace", "--wait", "--timeout", "180s", "--values", "-")
     helm(plane.assets, "upgrade", "--install", RELEASE, str(CHART), *options, stdin=yaml.safe_dump(dict(values)),
          kubeconfig=str(plane.kubeconfig))  # fmt: skip
+
+
+def artifacts_volume(namespace: str, folder: Path) -> Document:
+    """A volume made by hand that the claim for a namespace's artifacts will bind: ``folder``, which is made here."""
+    folder.mkdir(parents=True)
+    os.chown(folder, USER, USER)
+    claim = ArtifactSettings().claim
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": f"{claim}-{namespace}"},
+        "spec": {
+            "capacity": {"storage": "10Gi"},
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": "",
+            "claimRef": {"namespace": namespace, "name": claim},
+            "hostPath": {"path": str(folder)},
+        },
+    }
 
 
 def grant(plane: ControlPlane, client: Client, values: Mapping[str, Any] | None = None) -> str:

@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 import yaml
@@ -22,18 +22,10 @@ from tests.kube import chart
 from tests.kube import node as nodes
 from tests.kube.assets import MissingError
 from tests.kube.cluster import ROOT, ControlPlane
-from tests.kube.project_images import CONTROLLER, TAG, WORKER, build_images
+from tests.kube.project_images import DOCKERFILES, TAG, VALUES, build_images
 
 NAMESPACE: Final = "demo"
 SEARCH: Final = "quickstart"
-USER: Final = 65532
-VALUES: Final[dict[str, Any]] = {
-    "images": {
-        "controller": {"repository": CONTROLLER, "tag": TAG},
-        "worker": {"repository": WORKER, "tag": TAG},
-        "pullPolicy": "Never",
-    }
-}
 Kubectl = Callable[..., str]
 
 
@@ -71,21 +63,7 @@ def _processes(state: Path) -> Path:
             node.load(archive)
     _say("installing the chart")
     chart.install(plane, {**VALUES, "artifacts": {"storageClass": ""}})
-    data = state / "artifacts"
-    data.mkdir()
-    os.chown(data, USER, USER)
-    volume = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": {"name": "demo-artifacts"},
-        "spec": {
-            "capacity": {"storage": "10Gi"},
-            "accessModes": ["ReadWriteOnce"],
-            "storageClassName": "",
-            "claimRef": {"namespace": NAMESPACE, "name": "poise-artifacts"},
-            "hostPath": {"path": str(data)},
-        },
-    }
+    volume = chart.artifacts_volume(NAMESPACE, state / "artifacts")
     plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(volume))
     _follow(plane.kubectl)
     return plane.kubeconfig
@@ -108,8 +86,7 @@ def _kind(state: Path) -> Path:
     _say("starting a kind cluster")
     run("kind", "create", "cluster", "--name", "poise", "--wait", "120s")
     _say("building the images (minutes the first time)")
-    dockerfiles = {CONTROLLER: ROOT / "Dockerfile", WORKER: ROOT / "images" / "worker" / "Dockerfile"}
-    for image, dockerfile in dockerfiles.items():
+    for image, dockerfile in DOCKERFILES.items():
         run("docker", "build", "-t", f"{image}:{TAG}", "-f", str(dockerfile), str(ROOT))
         run("kind", "load", "docker-image", "--name", "poise", f"{image}:{TAG}")
     _say("installing the chart")

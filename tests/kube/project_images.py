@@ -6,7 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from tests.kube.cluster import ROOT
@@ -15,7 +15,15 @@ from tests.kube.images import base_image, build
 TAG: Final = "test"
 CONTROLLER: Final = "localhost/poise-controller"
 WORKER: Final = "localhost/poise-worker"
-_DOCKERFILES: Final = {CONTROLLER: ROOT / "Dockerfile", WORKER: ROOT / "images" / "worker" / "Dockerfile"}
+VALUES: Final[dict[str, Any]] = {
+    "images": {
+        "controller": {"repository": CONTROLLER, "tag": TAG},
+        "worker": {"repository": WORKER, "tag": TAG},
+        "pullPolicy": "Never",
+    }
+}
+"""Of the chart, for a cluster that these images were loaded into."""
+DOCKERFILES: Final = {CONTROLLER: ROOT / "Dockerfile", WORKER: ROOT / "images" / "worker" / "Dockerfile"}
 _SOURCES: Final = ("--find-links", "--index-url", "--extra-index-url", "--cert")
 
 
@@ -67,5 +75,5 @@ def build_images(folder: Path) -> list[Path]:
             mounts=sources.mounts,
             arguments={"PIP_EXTRA": sources.options},
         )
-        for image, dockerfile in _DOCKERFILES.items()
+        for image, dockerfile in DOCKERFILES.items()
     ]

@@ -2,11 +2,13 @@
 
 Run with: python benchmarks/bench_verify.py [NAME] [--runs N]
 
-Bar: below 3 s.  The minimum says what the code costs, the median what the machine made of it.  A child starts from
-nothing, so the import of PyTorch is part of each, and the larger part of it: it stands beside.
+Bar: below 3 s, as a search verifies: its children are forked by a process that has imported PyTorch once.  A child that
+starts from nothing (``poise verify``, a pod) imports it again, which is the larger part of its time: both stand beside.
+The minimum says what the code costs, the median what the machine made of it.
 """
 
 import argparse
+import functools
 import statistics
 import subprocess
 import sys
@@ -15,7 +17,7 @@ import time
 from pathlib import Path
 
 import poise_lib.algorithms.zoo
-from poise_lib.sandbox import Limits, run
+from poise_lib.sandbox import ForkServer, Limits, fork_at, run, spawn
 from poise_lib.verification import verify
 from poise_lib.verification.policy import check_source
 
@@ -40,19 +42,24 @@ def main() -> None:
     def importing() -> None:
         subprocess.run([sys.executable, "-c", "import torch"], check=True)
 
-    def verification(training: bool) -> float:
+    def verification(training: bool, start) -> float:
         with tempfile.TemporaryDirectory() as folder:
-            report = verify(source, workdir=Path(folder), training_probe=training)
+            report = verify(
+                source, workdir=Path(folder), training_probe=training, run=functools.partial(run, start=start)
+            )
         assert report.passed, report.findings
         return report.timing.cpu_seconds
 
-    verification(True)
     show("static policy", static, options.runs)
     show("importing PyTorch alone", importing, options.runs)
     show("sandbox that does nothing", empty_sandbox, options.runs)
-    show("verify without training", lambda: verification(False), options.runs)
-    best = show("verify", lambda: verification(True), options.runs)
-    print(f"CPU time of the child in the last run: {verification(True):.2f} s")
+    show("verify, from nothing", lambda: verification(True, spawn), options.runs)
+    with ForkServer() as server:
+        fork = fork_at(server.address)
+        verification(True, fork)
+        show("verify without training", lambda: verification(False, fork), options.runs)
+        best = show("verify", lambda: verification(True, fork), options.runs)
+        print(f"CPU time of the child in the last run: {verification(True, fork):.2f} s")
     print(f"bar {BAR_SECONDS:.1f} s: {'met' if best < BAR_SECONDS else 'MISSED'} by the minimum")
 
 

@@ -69,7 +69,9 @@ def _describe_exit(code: int) -> str:
     return f"it ended with status {code} and no result"
 
 
-async def run_task(task: RunningTask, state: StateDir, token: str, on_progress: Callable[[], None]) -> Outcome:
+async def run_task(
+    task: RunningTask, state: StateDir, token: str, on_progress: Callable[[], None], fork_server: Path | None
+) -> Outcome:
     """Run one attempt to its end.
 
     The process group is killed when the coroutine is cancelled or the time limit passes.
@@ -87,6 +89,8 @@ async def run_task(task: RunningTask, state: StateDir, token: str, on_progress: 
         log.parent.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "poise_lib.tasks", "--store", str(state.artifacts.root), "--work", str(work)]
     command += ["--attempt", attempt, "--parent", str(os.getpid()), "--fence", f"{state.root / 'run'}={token}"]
+    if fork_server is not None:
+        command += ["--fork-server", str(fork_server)]
     reader = FrameReader(attempt)
     limit = time_limit(request.kind)
     try:

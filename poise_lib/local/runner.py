@@ -13,16 +13,18 @@ import os
 import secrets
 import signal
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from poise_lib.errors import StateError
+from poise_lib.errors import SandboxError, StateError
 from poise_lib.local.process import Outcome, RunningTask, run_task
 from poise_lib.local.state import StateDir, merge_search
 from poise_lib.resources import Candidate, Evaluation, Search
 from poise_lib.resources.evaluation import FINAL_EVALUATION_PHASES, EvaluationPhase
 from poise_lib.resources.search import Checkpoints
+from poise_lib.sandbox import ForkServer
 from poise_lib.search import Create, Observed, StartTask, TaskObservation, TaskState, Update, plan
 from poise_lib.search.naming import candidate_name
 from poise_lib.search.status import FINAL_SEARCH_PHASES
@@ -61,12 +63,15 @@ class Interrupted(Exception):
 class _Run:
     """The loop's state; lives as long as one call of :func:`run_search`."""
 
-    def __init__(self, search: Search, state: StateDir, workers: int, observer: Observer, token: str) -> None:
+    def __init__(
+        self, search: Search, state: StateDir, workers: int, observer: Observer, token: str, fork_server: Path | None
+    ) -> None:
         self.search = search
         self.state = state
         self.workers = workers
         self.observer = observer
         self.token = token
+        self.fork_server = fork_server
         self.started = time.monotonic()
         self.candidates = {item.metadata.name: item for item in state.candidates()}
         self.evaluations = {item.metadata.name: item for item in state.evaluations()}
@@ -156,7 +161,7 @@ class _Run:
             return False
         task = RunningTask(request)
         self.running[request.name] = task
-        job = asyncio.create_task(run_task(task, self.state, self.token, self._progressed))
+        job = asyncio.create_task(run_task(task, self.state, self.token, self._progressed, self.fork_server))
         self.jobs[job] = task
         return True
 
@@ -246,6 +251,27 @@ async def _loop(run: _Run) -> None:
         raise Interrupted
 
 
+@contextlib.contextmanager
+def _fork_server() -> Iterator[Path | None]:
+    """Where sandboxed children are forked; None where a fork server cannot be had, and each child starts by itself."""
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(ForkServer())
+        except SandboxError:
+            yield None
+        else:
+            yield server.address
+
+
+def _refuse_foreign(run: _Run) -> None:
+    name = run.search.metadata.name
+    foreign = [item.metadata.name for item in run.candidates.values() if item.spec.search != name]
+    if foreign:
+        raise StateError(
+            f"{run.state.root}: holds candidates of another search: {', '.join(foreign[:3])}; choose another --state"
+        )
+
+
 def run_search(search: Search, state: Path, *, workers: int | None = None, observer: Observer) -> Search:
     """Run a search to its end, or go on with the one that ``state`` holds.
 
@@ -270,12 +296,9 @@ def run_search(search: Search, state: Path, *, workers: int | None = None, obser
         directory.write(merged)
         directory.forget_lost()
         limit = workers if workers is not None else os.cpu_count() or 1
-        run = _Run(merged, directory, max(1, limit), observer, token)
-        orphans = [item.metadata.name for item in run.candidates.values() if item.spec.search != merged.metadata.name]
-        if orphans:
-            raise StateError(
-                f"{state}: holds candidates of another search: {', '.join(orphans[:3])}; choose another --state"
-            )
-        asyncio.run(_loop(run))
+        with _fork_server() as fork_server:
+            run = _Run(merged, directory, max(1, limit), observer, token, fork_server)
+            _refuse_foreign(run)
+            asyncio.run(_loop(run))
         prune_checkpoints(run.search, run.evaluations, directory)
         return run.search

@@ -2,6 +2,7 @@
 
 - :mod:`~poise_lib.sandbox.model`: :class:`Limits` in, :class:`SandboxResult` out.
 - :mod:`~poise_lib.sandbox.runner`: the parent's side: start, stream lines, watch clock and disk, kill, explain.
+- :mod:`~poise_lib.sandbox.children`, :mod:`~poise_lib.sandbox.forkserver`: start a child, anew or from a warm process.
 - :mod:`~poise_lib.sandbox.launcher`: the child's side: a supervisor, and the worker that locks itself down and runs.
 - :mod:`~poise_lib.sandbox.visible`: which paths a child may read at all.
 - One module for each layer: :mod:`~poise_lib.sandbox.namespaces`, :mod:`~poise_lib.sandbox.landlock`,
@@ -12,6 +13,8 @@
 Every layer is used where the kernel has it and left out where not; a result says which ones were in force.
 """
 
+from poise_lib.sandbox.children import spawn
+from poise_lib.sandbox.forkserver import ForkServer, fork_at
 from poise_lib.sandbox.handover import Delivered, Delivering, Received, SandboxRun
 from poise_lib.sandbox.model import Limits, SandboxResult
 from poise_lib.sandbox.outputs import read_output, remove_workdir
@@ -20,11 +23,14 @@ from poise_lib.sandbox.runner import run
 __all__ = [
     "Delivered",
     "Delivering",
+    "ForkServer",
     "Limits",
     "Received",
     "SandboxResult",
     "SandboxRun",
+    "fork_at",
     "read_output",
     "remove_workdir",
     "run",
+    "spawn",
 ]

@@ -49,10 +49,10 @@ class Launch:
     limits: dict[str, float]
     search: tuple[str, ...]
     readable: tuple[str, ...]
-    report: int
-    """Descriptor of the report pipe."""
-    parent: int
-    """The parent's process id."""
+    report: int = -1
+    """Descriptor of the report pipe; filled in by what starts the supervisor."""
+    parent: int = -1
+    """Process id of what starts the supervisor."""
 
     def to_json(self) -> str:
         """One line of JSON."""
@@ -60,7 +60,7 @@ class Launch:
 
 
 def main(argument: str) -> None:
-    """Supervise one worker; called in a fresh interpreter with an empty environment."""
+    """Supervise one worker; called with an empty environment in a fresh interpreter, or in a fork that is as good as one."""
     launch = Launch(**json.loads(argument))
     libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != launch.parent:

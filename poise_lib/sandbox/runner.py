@@ -9,16 +9,15 @@ import json
 import os
 import selectors
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from poise_lib.errors import SandboxError
+from poise_lib.sandbox.children import Child, Pipes, Starter, spawn
 from poise_lib.sandbox.launcher import EXIT_RAISED, Launch
 from poise_lib.sandbox.model import MEBIBYTE, Limits, SandboxResult
 from poise_lib.sandbox.outputs import disk_problem, printable
@@ -46,15 +45,15 @@ _OUT_OF_MEMORY: Final = (
 _REFUSED: Final = ("PermissionError", "Operation not permitted", "Permission denied", "Read-only file system")
 _FILE_TOO_LARGE: Final = "File too large"
 
-# The environment holds nothing of the parent's.  One thread a worker, so that results do not depend on the machine.
-_ENVIRONMENT: Final = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-_BOOT: Final = (
-    "import json, sys; sys.path[:0] = json.loads(sys.argv[1])['search']; "
-    "from poise_lib.sandbox.launcher import main; main(sys.argv[1])"
-)
 
-
-def run(entry: str, workdir: Path, limits: Limits, on_line: Callable[[str], None] | None = None) -> SandboxResult:
+def run(
+    entry: str,
+    workdir: Path,
+    limits: Limits,
+    on_line: Callable[[str], None] | None = None,
+    *,
+    start: Starter = spawn,
+) -> SandboxResult:
     """Call ``entry`` with ``workdir`` in a locked-down child, and wait for it.
 
     Args:
@@ -64,6 +63,7 @@ def run(entry: str, workdir: Path, limits: Limits, on_line: Callable[[str], None
         limits: what the function may use.
         on_line: receives each line of the child's standard output as it comes: untrusted text, at most
             :data:`MAX_LINE_BYTES` long, control characters removed.  What it raises ends the child and is raised again.
+        start: how the child comes to be; see :func:`~poise_lib.sandbox.forkserver.fork_at`.
 
     Returns:
         How it ended; a child that fails, is killed or misbehaves is a result, not an exception.
@@ -75,55 +75,42 @@ def run(entry: str, workdir: Path, limits: Limits, on_line: Callable[[str], None
     if not workdir.is_dir():
         raise SandboxError(f"the sandbox's work directory {workdir} is not a folder")
     visible = visible_for(entry.partition(":")[0].partition(".")[0])
-    report_read, report_write = os.pipe()
     launch = Launch(
-        entry=entry,
-        workdir=os.fspath(workdir),
-        limits=asdict(limits),
-        search=visible.search,
-        readable=visible.readable,
-        report=report_write,
-        parent=os.getpid(),
+        entry=entry, workdir=os.fspath(workdir), limits=asdict(limits), search=visible.search, readable=visible.readable
     )
     started = time.monotonic()
-    try:
-        child = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", _BOOT, launch.to_json()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=_ENVIRONMENT,
-            cwd=workdir,
-            start_new_session=True,
-            pass_fds=(report_write,),
-        )
-    except OSError as error:
-        os.close(report_read)
-        raise SandboxError(f"the sandbox child could not be started: {error}") from error
-    finally:
-        os.close(report_write)
-    watch = _Watch(child, report_read, limits, workdir, on_line, started)
-    try:
-        watch.until_closed()
-    finally:
-        _kill(child)
-        watch.close()
+    with _pipes() as (heard, pipes):
+        try:
+            child = start(launch, pipes)
+        finally:
+            for descriptor in (pipes.stdout, pipes.stderr, pipes.report):
+                os.close(descriptor)
+        watch = _Watch(child, heard, limits, workdir, on_line, started)
+        try:
+            watch.until_closed()
+        finally:
+            child.end()
     return watch.result()
 
 
-def _kill(child: subprocess.Popen[bytes]) -> None:
-    """End the whole session, if it has not ended; as the supervisor goes, so does the worker and its pid namespace."""
-    with suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
+@contextmanager
+def _pipes() -> Iterator[tuple[Pipes, Pipes]]:
+    """(read ends, write ends); the read ends are closed at the end, the write ends by their user."""
+    pairs = [os.pipe() for _ in range(3)]
+    reading, writing = (Pipes(*ends) for ends in zip(*pairs, strict=True))
+    try:
+        yield reading, writing
+    finally:
+        for descriptor in (reading.stdout, reading.stderr, reading.report):
+            os.close(descriptor)
 
 
 @dataclass(slots=True)
 class _Watch:
     """One running child, as its parent sees it."""
 
-    child: subprocess.Popen[bytes]
-    report: int
+    child: Child
+    heard: Pipes
     limits: Limits
     workdir: Path
     on_line: Callable[[str], None] | None
@@ -150,9 +137,9 @@ class _Watch:
     def until_closed(self) -> None:
         """Serve the pipes until all are closed: then every process that held them is gone."""
         handlers: dict[int, Callable[[bytes], None]] = {
-            _fileno(self.child.stdout): self._take_stdout,
-            _fileno(self.child.stderr): self._take_stderr,
-            self.report: self._take_report,
+            self.heard.stdout: self._take_stdout,
+            self.heard.stderr: self._take_stderr,
+            self.heard.report: self._take_report,
         }
         with selectors.DefaultSelector() as selector:
             for descriptor in handlers:
@@ -186,7 +173,10 @@ class _Watch:
 
     def _stop(self, because: str) -> None:
         """Have the supervisor kill the worker; the second time, kill the supervisor."""
-        self.child.send_signal(signal.SIGKILL if self.stopped_because else signal.SIGTERM)
+        if self.stopped_because:
+            self.child.kill()
+        else:
+            self.child.terminate()
         self.stopped_because = self.stopped_because or because
 
     def _take_report(self, data: bytes) -> None:
@@ -219,13 +209,6 @@ class _Watch:
     def _take_stderr(self, data: bytes) -> None:
         self._stderr += data
         del self._stderr[:-STDERR_TAIL_BYTES]
-
-    def close(self) -> None:
-        """Close the pipes."""
-        os.close(self.report)
-        for stream in (self.child.stdout, self.child.stderr):
-            if stream is not None:
-                stream.close()
 
     def result(self) -> SandboxResult:
         """What happened, once everything has ended."""
@@ -285,8 +268,3 @@ def _ending(code: int | None, number: int | None) -> str:
 
 def _mebibytes(count: int) -> str:
     return f"{count / MEBIBYTE:,.0f} MiB"
-
-
-def _fileno(stream: IO[bytes] | None) -> int:
-    assert stream is not None
-    return stream.fileno()

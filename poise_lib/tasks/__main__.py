@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import gzip
 import os
 import sys
@@ -23,7 +24,7 @@ from typing import Any
 from poise_lib.artifacts import ArtifactStore
 from poise_lib.artifacts.store import NO_SPACE
 from poise_lib.errors import PoiseError, StateError
-from poise_lib.sandbox import Delivered, Delivering, Received, run
+from poise_lib.sandbox import Delivered, Delivering, Received, SandboxRun, fork_at, run, spawn
 from poise_lib.tasks.context import Fault, TaskContext
 from poise_lib.tasks.protocol import TaskFault, TaskRequest, TaskResult, frame, progress_line
 from poise_lib.tasks.room import Roomy
@@ -74,6 +75,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--attempt", help="token of this attempt, 32 hexadecimal digits")
     parser.add_argument("--parent", type=int, help="end when this process is no longer the parent")
     parser.add_argument("--fence", help="FILE=TOKEN: leave no result once FILE holds another token")
+    parser.add_argument("--fork-server", type=Path, metavar="SOCKET", help="where sandboxed children are forked")
     place = parser.add_mutually_exclusive_group()
     place.add_argument("--look-up", type=Path, metavar="DIR", help="only say in DIR whether the store has the result")
     place.add_argument("--hand-over", type=Path, metavar="DIR", help="only run the candidate, and leave files in DIR")
@@ -100,6 +102,13 @@ def _work_folder(given: Path | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="poise-task-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
+
+
+def _sandbox(arguments: argparse.Namespace) -> SandboxRun:
+    if arguments.handed_over is not None:
+        return Received(arguments.handed_over)
+    start = spawn if arguments.fork_server is None else fork_at(arguments.fork_server)
+    return Roomy(functools.partial(run, start=start))
 
 
 def _look_up(request: TaskRequest, store: ArtifactStore, folder: Path) -> int:
@@ -153,8 +162,7 @@ def main() -> int:
                 store = ArtifactStore(work / "store")
                 delivering = TaskContext(store, work, report, sandbox=Delivering(arguments.hand_over))
                 return _hand_over(request, delivering, arguments.hand_over)
-            sandbox = Roomy(run) if arguments.handed_over is None else Received(arguments.handed_over)
-            context = TaskContext(ArtifactStore(arguments.store), work, report, sandbox=sandbox)
+            context = TaskContext(ArtifactStore(arguments.store), work, report, sandbox=_sandbox(arguments))
             result = _finish(request, context, arguments.fence)
         except PoiseError as error:
             sys.stderr.write(f"{type(error).__name__}: {error}\n")

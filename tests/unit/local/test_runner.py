@@ -44,7 +44,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Tasks by name in the order of their start; trained weights are the same for all candidates of one round."""
     names: list[str] = []
 
-    async def fake(task: RunningTask, state: StateDir, token: str, on_progress: Callable[[], None]) -> Outcome:
+    async def fake(
+        task: RunningTask, state: StateDir, token: str, on_progress: Callable[[], None], _: Path | None
+    ) -> Outcome:
         request = task.request
         names.append(request.name)
         # Two candidates of a round are trained at the same time, and one is scored long after the other.
@@ -81,10 +83,12 @@ def test_weights_that_are_gone_before_they_are_scored_are_trained_again(
 ) -> None:
     search, answering = make_search(budget={"candidates": 2}), runner.run_task
 
-    async def damaged(task: RunningTask, state: StateDir, token: str, on_progress: Callable[[], None]) -> Outcome:
+    async def damaged(
+        task: RunningTask, state: StateDir, token: str, on_progress: Callable[[], None], _: Path | None
+    ) -> Outcome:
         if task.request.name == "s-001-0-full-0-score":
             raise StateError("blob: damaged; remove it and run again")
-        return await answering(task, state, token, on_progress)
+        return await answering(task, state, token, on_progress, None)
 
     monkeypatch.setattr(runner, "run_task", damaged)
     with pytest.raises(StateError, match="remove it and run again"):
@@ -109,5 +113,5 @@ def test_a_task_that_cannot_write_stops_the_run_and_fails_no_candidate(tmp_path:
     task = RunningTask(TaskRequest(kind=TaskKind.CONCLUDE, name="s-conclude", input=document))
     (tmp_path / "run").write_text("token")
     with pytest.raises(StateError, match=r"artifacts.*: "):
-        asyncio.run(process.run_task(task, state, "token", lambda: None))
+        asyncio.run(process.run_task(task, state, "token", lambda: None, None))
     assert not any((tmp_path / "work").iterdir())

@@ -7,19 +7,25 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 PARENT = """
 import sys
 from pathlib import Path
 sys.path[:0] = sys.argv[2:]
-from poise_lib.sandbox import Limits, run
+from poise_lib.sandbox import ForkServer, Limits, fork_at, run, spawn
 limits = Limits(60, 120, 1 << 28, 1 << 20)
-run("sandbox_entries:holds_a_lock", Path(sys.argv[1]), limits, lambda line: print(line, flush=True))
+def go(start):
+    run("sandbox_entries:holds_a_lock", Path(sys.argv[1]), limits, lambda line: print(line, flush=True), start=start)
 """
+SPAWNED = PARENT + "go(spawn)"
+OWNER = PARENT + "with ForkServer([]) as server: go(fork_at(server.address))"
+CLIENT = PARENT + "go(fork_at(Path('{address}')))"
 
 
-def _started(workdir: Path) -> subprocess.Popen[str]:
+def _started(workdir: Path, script: str) -> subprocess.Popen[str]:
     entries, root = Path(__file__).parent / "entries", Path(__file__).parents[3]
-    command = [sys.executable, "-c", PARENT, str(workdir), str(entries), str(root)]
+    command = [sys.executable, "-c", script, str(workdir), str(entries), str(root)]
     parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     assert parent.stdout.readline() == "locked\n"
@@ -45,8 +51,13 @@ def _lock_is_free(workdir: Path) -> bool:
         signal.signal(signal.SIGALRM, before)
 
 
-def test_a_child_dies_with_a_parent_that_is_killed(workdir):
-    with _started(workdir) as parent:
+@pytest.fixture(params=[SPAWNED, OWNER, CLIENT], ids=["spawned", "owner", "client"])
+def script(request, fork_server) -> str:
+    return request.param.format(address=fork_server.address) if request.param is CLIENT else request.param
+
+
+def test_a_child_dies_with_a_parent_that_is_killed(workdir, script):
+    with _started(workdir, script) as parent:
         with open(workdir / "lock") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -59,7 +70,7 @@ def test_a_child_dies_with_a_parent_that_is_killed(workdir):
     assert _lock_is_free(workdir)
 
 
-def test_a_child_dies_with_a_parent_that_is_interrupted(workdir):
-    with _started(workdir) as parent:
+def test_a_child_dies_with_a_parent_that_is_interrupted(workdir, script):
+    with _started(workdir, script) as parent:
         os.kill(parent.pid, signal.SIGINT)
     assert _lock_is_free(workdir)

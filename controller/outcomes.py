@@ -95,9 +95,14 @@ def container_failure(pod: Document) -> str:
         final = container.get("state", {}).get("terminated")
         if final and final.get("exitCode"):
             last = (final.get("message") or "").strip().splitlines()
-            detail = f": {last[-1]}" if last else ""
+            detail = f": {_printable(last[-1])}" if last else ""
             return f"container {container['name']} ended with {final.get('reason')} ({final['exitCode']}){detail}"
     return str(status.get("message", ""))
+
+
+def _printable(text: str) -> str:
+    """Without control characters: a candidate's container may have written it."""
+    return "".join(character for character in text if character.isprintable())
 
 
 def _containers(pod: Document) -> list[dict[str, Any]]:

@@ -155,6 +155,7 @@ def _container(
         "env": _ENVIRONMENT,
         "resources": resources,
         "volumeMounts": mounts,
+        "terminationMessagePolicy": "FallbackToLogsOnError",  # so that a failure can be told with its reason
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,

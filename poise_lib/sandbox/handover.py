@@ -23,6 +23,7 @@ from typing import Final, Protocol
 from pydantic import TypeAdapter, ValidationError
 
 from poise_lib.errors import SandboxError
+from poise_lib.sandbox.cgroup import out_of_memory_kills
 from poise_lib.sandbox.model import LAYERS, Limits, SandboxResult
 from poise_lib.sandbox.outputs import printable, read_output
 from poise_lib.sandbox.runner import run
@@ -61,10 +62,15 @@ class Delivering:
 
         Raises:
             Delivered: the child has ended, well or not, and what it left lies in the folder.
-            SandboxError: the child could not be started, or left something that is no file.
+            SandboxError: the child could not be started, left something that is no file, or was killed because the
+                container has less memory than the child's limits allow, which is no fault of the child.
         """
-        given = set(os.listdir(workdir))
+        given, killed = set(os.listdir(workdir)), out_of_memory_kills()
         result = run(entry, workdir, limits, on_line)
+        if not result.ok and out_of_memory_kills() > killed:
+            raise SandboxError(
+                "the container ran out of memory: raise spec.evaluation.template.resources.limits.memory of the Search"
+            )
         files = self.folder / FILES
         files.mkdir(parents=True, exist_ok=True)
         for name in sorted(set(os.listdir(workdir)) - given)[:MAX_FILES]:

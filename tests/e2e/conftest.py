@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.world import Cluster
+from tests.e2e.world import TINY, Cluster, run_here, small
 from tests.kube import chart
 from tests.kube import node as nodes
 from tests.kube.assets import MissingError, unavailable
@@ -53,3 +53,22 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, images: list[Path]) -> Ite
 def team(cluster: Cluster) -> str:
     """A namespace with a volume for its artifacts."""
     return cluster.namespace(f"team-{next(_names)}")
+
+
+@pytest.fixture(scope="session")
+def tiny_digest(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Digest of the archive of the tiny search, run on this machine and disturbed by nobody."""
+    return digest(run_here(tmp_path_factory.mktemp("tiny"), TINY))
+
+
+@pytest.fixture(scope="session")
+def small_digest(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same of the small one."""
+    return digest(run_here(tmp_path_factory.mktemp("small"), small()))
+
+
+def digest(search: dict[str, Any]) -> str:
+    """Of the archive of a search that has found something."""
+    found: str = search["status"]["digest"]
+    assert found.startswith("sha256:")
+    return found

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import json
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +15,7 @@ from typing import Any, Final
 import yaml
 
 from tests.kube import chart
-from tests.kube.client import Document, namespaced
+from tests.kube.client import ApiError, Document, namespaced
 from tests.kube.cluster import ControlPlane
 from tests.kube.controller import eventually
 from tests.kube.node import Node
@@ -36,6 +39,15 @@ TINY: Final[Document] = {
     },
 }
 """Everything that a search does, at the smallest size: what it finds means nothing."""
+
+
+def small() -> Document:
+    """The baseline and one child of it, not confirmed: for faults that one task of a kind is enough to meet."""
+    manifest = copy.deepcopy(TINY)
+    manifest["spec"]["strategy"]["parentsPerRound"] = 1
+    manifest["spec"]["evaluation"]["confirmation"]["top"] = 0
+    manifest["spec"]["budget"] = {"candidates": 2, "concurrent": 2}
+    return manifest
 
 
 @dataclass(frozen=True)
@@ -77,6 +89,71 @@ class Cluster:
             return search if search.get("status", {}).get("phase") in ("Complete", "Failed") else None
 
         return eventually(look, f"the end of {namespace}/{name}", SEARCH_SECONDS)
+
+    def condition(self, namespace: str, kind: str, name: str = "tiny") -> Document:
+        """A condition of the Search; empty while it has none."""
+        conditions = self.search(namespace, name).get("status", {}).get("conditions", ())
+        return next((item for item in conditions if item["type"] == kind), {})
+
+    def jobs(self, namespace: str, kind: str = "") -> list[Document]:
+        """Jobs of tasks of a kind, or all, the oldest first."""
+        found = self.items(namespace, "jobs", "batch/v1")
+        wanted = [job for job in found if kind in ("", job["metadata"]["labels"]["poise.dev/task-kind"])]
+        return sorted(wanted, key=lambda job: int(job["metadata"]["labels"]["poise.dev/attempt"]))
+
+    def pods(self, namespace: str, kind: str = "", *phases: str) -> list[Document]:
+        """Pods of tasks of a kind, or all, in one of these phases, or any, the newest last."""
+        found = [
+            pod
+            for pod in self.items(namespace, "pods", "v1")
+            if kind in ("", pod["metadata"]["labels"]["poise.dev/task-kind"])
+            and (not phases or pod["status"]["phase"] in phases)
+        ]
+        return sorted(found, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
+
+    def working(self, namespace: str, kind: str) -> Document | None:
+        """A pod in which a candidate of this kind of task runs now."""
+        for pod in self.pods(namespace, kind, "Pending", "Running"):
+            for status in pod["status"].get("initContainerStatuses", ()):
+                if status["name"] == "candidate" and "running" in status["state"]:
+                    return pod
+        return None
+
+    def delete_now(self, namespace: str, plural: str, name: str, version: str = "v1") -> None:
+        """As a dead node would: no grace, nobody is asked; what is gone already is no error."""
+        body = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
+        with contextlib.suppress(ApiError):
+            self.plane.client.request("DELETE", namespaced(version, namespace, plural, name), body)
+
+    def scale(self, controllers: int) -> None:
+        """How many controllers the Deployment runs; returns when that is so."""
+        self.plane.client.patch(
+            namespaced("apps/v1", chart.NAMESPACE, "deployments", chart.ACCOUNT), {"spec": {"replicas": controllers}}
+        )
+        eventually(
+            lambda: len(self.items(chart.NAMESPACE, "pods", "v1")) == controllers, "the Deployment's pods", 120.0
+        )
+
+    def check_that_nothing_is_left(self, namespace: str) -> None:
+        """Every task was accepted once and is let go, everything has an owner that is there, and no work goes on."""
+        jobs = self.jobs(namespace)
+        accepted = Counter(
+            job["metadata"]["annotations"]["poise.dev/task"]
+            for job in jobs
+            if job["metadata"]["annotations"].get("poise.dev/outcome") == "Result"
+        )
+        assert set(accepted.values()) == {1}
+        assert {job["metadata"]["annotations"]["poise.dev/task"] for job in jobs} == set(accepted)
+        eventually(
+            lambda: all("ttlSecondsAfterFinished" in job["spec"] for job in self.jobs(namespace)), "a time to live"
+        )
+        assert not self.pods(namespace, "", "Pending", "Running")
+        uids = {job["metadata"]["uid"] for job in jobs} | {self.search(namespace)["metadata"]["uid"]}
+        for plural, version in (("jobs", "batch/v1"), ("configmaps", "v1"), ("pods", "v1"), ("evaluations", POISE)):
+            for item in self.items(namespace, plural, version):
+                name, owners = item["metadata"]["name"], item["metadata"].get("ownerReferences", ())
+                known = uids | {found["metadata"]["uid"] for found in self.items(namespace, "candidates")}
+                assert name == "kube-root-ca.crt" or {owner["uid"] for owner in owners} & known, f"{plural} {name}"
 
     def controller_pod(self) -> str:
         """Name of the controller's pod that is not on its way out."""

@@ -67,6 +67,7 @@ class ControlPlane:
         self.port = free_port()
         self.processes = Processes(self.state)
         self.pki = Pki(self.state / "pki")
+        self._etcd = ""
         self._controllers = controllers
         self._reachable = reachable
         self._guarded = guarded
@@ -233,6 +234,19 @@ class ControlPlane:
             "--listen-client-urls", client, "--advertise-client-urls", client,
             "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}",
         ])  # fmt: skip
+        self._etcd = client
+        self.start_server()
+
+    def stop_server(self) -> None:
+        """Stop the API server alone: an outage."""
+        self.processes.stop("kube-apiserver")
+
+    def start_server(self) -> None:
+        """Start the API server, and wait until it serves.
+
+        Raises:
+            StartError: it does not.
+        """
         pki = self.pki
         if self.network:
             listen: tuple[str, ...] = ("--bind-address", "0.0.0.0", "--advertise-address", self.network.outside)
@@ -240,7 +254,7 @@ class ControlPlane:
             listen = ("--bind-address", "127.0.0.1", "--advertise-address", "127.0.0.1")
             listen += ("--endpoint-reconciler-type", "none")
         self.processes.start("kube-apiserver", [
-            self.assets.binary("kube-apiserver"), "--etcd-servers", client, "--secure-port", str(self.port),
+            self.assets.binary("kube-apiserver"), "--etcd-servers", self._etcd, "--secure-port", str(self.port),
             *listen,
             "--client-ca-file", str(pki.ca), "--cert-dir", str(self.state / "conf"),
             "--tls-cert-file", str(pki.certificate("apiserver")), "--tls-private-key-file", str(pki.key("apiserver")),

@@ -146,6 +146,19 @@ class Node:
         capacity = {"status": {"capacity": {resource: str(count)}}}
         self.plane.client.patch(f"/api/v1/nodes/{NAME}/status", capacity)
 
+    def stop_kubelet(self) -> None:
+        """Stop the kubelet alone, as if the node had died; what its containers do, nobody learns."""
+        self.plane.processes.stop("kubelet")
+
+    def start_kubelet(self) -> None:
+        """Bring the node back, and wait until it takes pods.
+
+        Raises:
+            StartError: it does not come back.
+        """
+        self._start_kubelet()
+        self.plane.processes.wait_for("kubelet", self._ready, seconds=READY_SECONDS)
+
     def _ready(self) -> bool:
         try:
             node = self.plane.client.get(f"/api/v1/nodes/{NAME}")

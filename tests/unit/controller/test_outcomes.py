@@ -105,6 +105,7 @@ def test_a_pod_that_is_gone_was_deleted() -> None:
 FAILED = {
     "out of memory": (ended(**KILLED), "container task ended with OOMKilled (137)"),
     "its own last words": (ended(exitCode=3, reason="Error", message="a\nno such suite\n"), "no such suite"),
+    "no words that move a terminal": (ended(exitCode=1, reason="Error", message="\x1b[2Jgone\n"), "(1): [2Jgone"),
     "candidate's container": (
         {"phase": "Failed", "initContainerStatuses": [{"name": "candidate", "state": {"terminated": KILLED}}]},
         "container candidate ended with OOMKilled",

@@ -14,7 +14,7 @@ import pytest
 from poise_lib.algorithms.registry import zoo_source
 from poise_lib.artifacts import ArtifactStore
 from poise_lib.errors import SandboxError
-from poise_lib.sandbox import Limits, Received
+from poise_lib.sandbox import Delivered, Delivering, Limits, Received, SandboxResult, handover
 from poise_lib.tasks.protocol import SPLIT_KINDS, FrameReader, TaskKind, TaskRequest, TaskResult
 
 TOKEN = "c" * 32
@@ -112,6 +112,23 @@ def test_nothing_handed_over_is_a_lost_attempt(tmp_path: Path) -> None:
     places.look_up()
     assert places.judge() is None
     assert ArtifactStore(places.store).result(request_of(TaskKind.TRAIN, zoo_source("grpo")).digest) is None
+
+
+@pytest.mark.parametrize(("counts", "told"), [((3, 4), True), ((3, 3), False)])
+def test_a_container_without_memory_is_no_fault_of_the_candidate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counts: tuple[int, int], told: bool
+) -> None:
+    """Under cgroup v1 the kernel kills the child alone, and whoever is left has to know why."""
+    killed = SandboxResult(
+        ok=False, reason="The code ended its process: signal SIGKILL.", exit_code=None, signal=9, stderr_tail="",
+        wall_seconds=1.0, cpu_seconds=1.0, peak_memory_bytes=1, in_force=(),
+    )  # fmt: skip
+    kills = iter(counts)
+    monkeypatch.setattr(handover, "out_of_memory_kills", lambda: next(kills))
+    monkeypatch.setattr(handover, "run", lambda *_: killed)
+    with pytest.raises(SandboxError if told else Delivered, match="limits.memory" if told else None):
+        Delivering(tmp_path / "left")("entry", tmp_path, LIMITS)
+    assert (tmp_path / "left" / "result.json").exists() is not told
 
 
 def test_what_was_given_cannot_be_given_back_changed(tmp_path: Path) -> None:

@@ -46,9 +46,9 @@ format: $(VENV)/.installed-dev ## Bring the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-generate: $(VENV)/.installed-dev ## Write the CRDs and the API reference from the models
+generate: $(VENV)/.installed-dev ## Write what follows the models: CRDs, API reference, a part of the chart's schema
 	$(BIN)/poise crds --output crds --docs docs/api.md
-	$(BIN)/poise crds --output charts/poise/files/crds
+	$(BIN)/poise crds --output charts/poise/files/crds --values charts/poise/values.schema.json
 
 bench: $(VENV)/.installed-dev ## Run every benchmark
 	@set -e; for file in benchmarks/bench_*.py; do \

@@ -87,6 +87,8 @@ class Version:
     namespace: str
     name: str
     version: int
+    owner: str = ""
+    """The uid of the object that controls it."""
 
 
 @dataclass(slots=True)
@@ -130,7 +132,8 @@ class Api:
             for item in page["items"]:
                 metadata = item["metadata"]
                 version = 0 if "deletionTimestamp" in metadata else int(metadata["resourceVersion"])
-                found.append(Version(metadata["namespace"], metadata["name"], version))
+                owners = (owner["uid"] for owner in metadata.get("ownerReferences", ()) if owner.get("controller"))
+                found.append(Version(metadata["namespace"], metadata["name"], version, next(owners, "")))
             if not (more := page["metadata"].get("continue")):
                 return found
             query["continue"] = more

@@ -7,6 +7,7 @@ in the Job and in the trusted container, never where candidate code runs.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -21,6 +22,7 @@ from poise_lib.names import (
     LABEL_TASK_KIND,
 )
 
+INPUT_VOLUME: Final = "input"
 MAX_NAME: Final = 58
 """Longest task name in a Job's name; with the attempt it stays within a label's 63 characters."""
 
@@ -67,6 +69,8 @@ class JobView:
     """A time to live was set, because its result is safe or never mattered; or it is being deleted."""
     pods: int
     """Pods that were made for it, whatever became of them."""
+    inputs: tuple[str, ...]
+    """The ConfigMaps with its input, which its pods wait for."""
 
 
 def view(body: Document) -> JobView | None:
@@ -105,7 +109,17 @@ def view(body: Document) -> JobView | None:
         search_uid=next((item["uid"] for item in metadata.get("ownerReferences", ()) if item["kind"] == "Search"), ""),
         expiring=deleting or "ttlSecondsAfterFinished" in body["spec"],
         pods=sum(status.get(name, 0) for name in ("active", "succeeded", "failed", "terminating")),
+        inputs=tuple(_inputs(body)),
     )
+
+
+def _inputs(body: Document) -> Iterator[str]:
+    """What the pods' input volume names; a Job's template never changes.  One that is not ours may lack all of it."""
+    for volume in body["spec"].get("template", {}).get("spec", {}).get("volumes") or ():
+        if volume["name"] == INPUT_VOLUME:
+            for source in (volume.get("projected") or {"sources": [volume]}).get("sources") or ():
+                if "configMap" in source:
+                    yield source["configMap"].get("name", "")
 
 
 def job_name(task: str, attempt: int) -> str:

@@ -1,18 +1,14 @@
-"""The documents that the controller writes beside the custom resources: Jobs with their input, claims, policies."""
+"""The documents that the controller writes beside the custom resources: Jobs, claims, policies."""
 
 from __future__ import annotations
 
-import base64
-import gzip
 import secrets
 from typing import Final
 
 from controller.api import Document
 from controller.jobs import job_name
-from controller.pods import INPUT_FILE, pod_template
+from controller.pods import pod_template
 from controller.settings import Settings
-from poise_lib.artifacts.digest import canonical_json
-from poise_lib.errors import InvalidInputError
 from poise_lib.names import (
     ANNOTATION_TASK,
     ANNOTATION_TOKEN,
@@ -26,14 +22,12 @@ from poise_lib.names import (
 from poise_lib.resources import Search
 from poise_lib.tasks.protocol import SPLIT_KINDS, TaskRequest
 
-MAX_INPUT_BYTES: Final = 1_000_000
-"""A ConfigMap holds 1 MiB, its names and labels included."""
 LABEL_UNTRUSTED: Final = "poise.dev/untrusted"
 POLICY_NAME: Final = "poise-tasks"
 
 
-def job(request: TaskRequest, attempt: int, search: Search, settings: Settings) -> Document:
-    """The Job of one attempt.
+def job(request: TaskRequest, attempt: int, search: Search, settings: Settings, parts: int = 1) -> Document:
+    """The Job of one attempt, whose input has this many parts.
 
     Raises:
         InvalidInputError: the search's template asks for what it must not have.
@@ -56,42 +50,13 @@ def job(request: TaskRequest, attempt: int, search: Search, settings: Settings) 
         },
         "spec": {
             "backoffLimit": 0,
-            "template": pod_template(request.kind, name, token, labels, template, settings),
+            "template": pod_template(request.kind, name, token, labels, template, settings, parts),
         },
     }
     if search.spec.queue_name:
         # Kueue admits a Job by taking this back; who starts unsuspended was never queued.
         body["spec"]["suspend"] = True
     return body
-
-
-def packed(request: TaskRequest) -> bytes:
-    """A task's request as its ConfigMap holds it.
-
-    Raises:
-        InvalidInputError: compressed, it is still larger than an object may be.
-    """
-    data = gzip.compress(canonical_json(request.to_document()), mtime=0)
-    if len(data) > MAX_INPUT_BYTES * 3 // 4:
-        raise InvalidInputError(f"the input of {request.name} has {len(data)} bytes compressed, too many for an object")
-    return data
-
-
-def job_input(data: bytes, owner: Document) -> Document:
-    """The ConfigMap with a task's packed request, owned by its Job."""
-    metadata = owner["metadata"]
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {
-            "name": metadata["name"],
-            "namespace": metadata["namespace"],
-            "labels": metadata["labels"],
-            "ownerReferences": [_owner("batch/v1", "Job", metadata["name"], metadata["uid"])],
-        },
-        "immutable": True,
-        "binaryData": {INPUT_FILE: base64.b64encode(data).decode()},
-    }
 
 
 def claim(namespace: str, settings: Settings) -> Document:

@@ -1,4 +1,4 @@
-"""The pod of a task: the tenant's wishes first, the hardening over them, last.
+"""The pod of a task: the platform's default, the tenant's wishes over it, the hardening over both, last.
 
 A trusted task has one container, ``task``.  ``verify`` and ``train`` run candidate code, so their pods have three, one
 after the other: ``look-up`` (trusted) says whether the artifacts have the result already, ``candidate`` runs the code
@@ -8,32 +8,27 @@ input, that volume and scratch space, and nothing else: no token, no artifacts, 
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
 
 from controller.api import Document
+from controller.inputs import INPUT_FILE, numbered, volume
+from controller.jobs import INPUT_VOLUME
 from controller.settings import Settings
+from controller.templates import is_free, layered, merged
 from poise_lib.errors import InvalidInputError
-from poise_lib.resources.template import PodTemplate
+from poise_lib.resources.template import PodTemplate, Resources
 from poise_lib.tasks.protocol import SPLIT_KINDS, TaskKind, time_limit
 
 TASK_CONTAINER: Final = "task"
 LOOK_UP_CONTAINER: Final = "look-up"
 CANDIDATE_CONTAINER: Final = "candidate"
 HANDOVER: Final = "/work/handover"
-INPUT_FILE: Final = "request.json.gz"
 USER: Final = 65532
 """The images' unprivileged user."""
 
 _LIGHT: Final = {"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"memory": "2Gi"}}
-_HEAVY: Final = {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"memory": "6Gi"}}
+_HEAVY: Final = Resources(requests={"cpu": "1", "memory": "1Gi"}, limits={"memory": "6Gi"})
 _HEAVY_KINDS: Final = (TaskKind.VERIFY, TaskKind.TRAIN, TaskKind.SCORE)
-
-_HARDENING_ANNOTATIONS: Final = ("apparmor.security.", "seccomp.security.", "io.kubernetes.cri-o.")
-"""Parts of annotations that choose what a pod is confined by; they are the controller's business."""
-_QUANTITY: Final = re.compile(r"([0-9.]+)([a-zA-Z]*)")
-_UNITS: Final = {"": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12,
-                 "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}  # fmt: skip
 
 _ENVIRONMENT: Final = [
     {"name": "OMP_NUM_THREADS", "value": "1"},
@@ -45,35 +40,44 @@ _ENVIRONMENT: Final = [
 
 
 def pod_template(
-    kind: TaskKind, name: str, token: str, labels: dict[str, str], template: PodTemplate, settings: Settings
+    kind: TaskKind,
+    name: str,
+    token: str,
+    labels: dict[str, str],
+    template: PodTemplate,
+    settings: Settings,
+    parts: int = 1,
 ) -> Document:
     """The template of a Job's pods.
 
     Args:
         kind: of the task.
-        name: of the Job, and of the ConfigMap with its input.
+        name: of the Job, and of the ConfigMap with its input, or with the first part of it.
         token: that the result frame must carry; only the trusted container is given it.
         labels: of the pod.
         template: what the tenant wants of pods.
-        settings: image and volume claim.
+        settings: image, volume claim, and what the platform wants where the tenant says nothing.
+        parts: ConfigMaps that hold its input.
 
     Raises:
         InvalidInputError: the template mounts what candidate code must not see.
     """
-    if any(volume.claim_name == settings.artifacts.claim for volume in template.volumes):
+    template = merged(settings.pod_template, template)
+    volumes = template.volumes or ()
+    if any(item.claim_name == settings.artifacts.claim for item in volumes):
         raise InvalidInputError(
             f"evaluation.template.volumes: {settings.artifacts.claim} holds the artifacts and is not for tasks to mount"
         )
     split = kind in SPLIT_KINDS
     resources = _resources(kind, template)
-    given = {"name": "input", "mountPath": "/input", "readOnly": True}
+    given = {"name": INPUT_VOLUME, "mountPath": "/input", "readOnly": True}
     scratch = {"name": "scratch", "mountPath": "/tmp"}  # noqa: S108 - a volume of the pod's own
     shared = {"name": "work", "mountPath": "/work"}
     artifacts = {"name": "artifacts", "mountPath": "/artifacts"}
     data = [
-        {"name": f"data-{index}", "mountPath": volume.mount_path, "readOnly": True}
-        for index, volume in enumerate(template.volumes)
+        {"name": f"data-{index}", "mountPath": item.mount_path, "readOnly": True} for index, item in enumerate(volumes)
     ]
+    request = ["--request", *(f"/input/{file}" for file in numbered(INPUT_FILE, parts))]
     store = ["--store", "/artifacts"]
     judging = ["--handed-over", HANDOVER] if split else []
     spec: dict[str, Any] = {
@@ -83,19 +87,19 @@ def pod_template(
         "containers": [
             _container(
                 TASK_CONTAINER,
-                [*store, "--attempt", token, *judging],
+                [*request, *store, "--attempt", token, *judging],
                 [given, scratch, artifacts, *([{**shared, "readOnly": True}] if split else data)],
                 resources,
                 settings,
             )
         ],
         "volumes": [
-            {"name": "input", "configMap": {"name": name}},
+            volume(name, parts),
             {"name": "scratch", "emptyDir": {"sizeLimit": "1Gi"}},
             {"name": "artifacts", "persistentVolumeClaim": {"claimName": settings.artifacts.claim}},
             *(
-                {"name": f"data-{index}", "persistentVolumeClaim": {"claimName": volume.claim_name, "readOnly": True}}
-                for index, volume in enumerate(template.volumes)
+                {"name": f"data-{index}", "persistentVolumeClaim": {"claimName": item.claim_name, "readOnly": True}}
+                for index, item in enumerate(volumes)
             ),
         ],
     }
@@ -104,13 +108,17 @@ def pod_template(
         spec["initContainers"] = [
             _container(
                 LOOK_UP_CONTAINER,
-                [*store, "--look-up", HANDOVER],
+                [*request, *store, "--look-up", HANDOVER],
                 [given, scratch, shared, {**artifacts, "readOnly": True}],
                 _LIGHT,
                 settings,
             ),
             _container(
-                CANDIDATE_CONTAINER, ["--hand-over", HANDOVER], [given, own_scratch, shared, *data], resources, settings
+                CANDIDATE_CONTAINER,
+                [*request, "--hand-over", HANDOVER],
+                [given, own_scratch, shared, *data],
+                resources,
+                settings,
             ),
         ]
         spec["volumes"] += [
@@ -119,11 +127,7 @@ def pod_template(
         ]
     spec |= template.pod_fields()
     spec |= _HARDENING
-    annotations = {
-        name: text
-        for name, text in template.annotations.items()
-        if not any(part in name for part in _HARDENING_ANNOTATIONS)
-    }
+    annotations = {name: text for name, text in template.annotations.items() if is_free(name)}
     return {"metadata": {"labels": labels, "annotations": annotations}, "spec": spec}
 
 
@@ -151,7 +155,7 @@ def _container(
         "name": name,
         "image": settings.worker_image,
         "imagePullPolicy": settings.pull_policy,
-        "args": ["--request", f"/input/{INPUT_FILE}", *arguments],
+        "args": arguments,
         "env": _ENVIRONMENT,
         "resources": resources,
         "volumeMounts": mounts,
@@ -166,21 +170,7 @@ def _container(
 
 
 def _resources(kind: TaskKind, template: PodTemplate) -> dict[str, Any]:
-    """The tenant's resources go to the tasks that train and score; the rest need little."""
+    """The template's resources go to the tasks that train and score; the rest need little."""
     if kind not in _HEAVY_KINDS:
         return _LIGHT
-    wanted = template.resources.to_document() if template.resources is not None else {}
-    requests: dict[str, str] = wanted.get("requests", {})
-    limits: dict[str, str] = wanted.get("limits", {})
-    # Where the tenant names one of the two only, our other one gives way: a request above its limit is refused.
-    own_requests = {
-        name: min(value, limits.get(name, value), key=_amount) for name, value in _HEAVY["requests"].items()
-    }
-    own_limits = {name: max(value, requests.get(name, value), key=_amount) for name, value in _HEAVY["limits"].items()}
-    return {"requests": {**own_requests, **requests}, "limits": {**own_limits, **limits}}
-
-
-def _amount(quantity: str) -> float:
-    match = _QUANTITY.fullmatch(quantity)
-    assert match is not None, quantity
-    return float(match[1]) * _UNITS[match[2]]
+    return (_HEAVY if template.resources is None else layered(_HEAVY, template.resources)).to_document()

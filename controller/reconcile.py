@@ -8,18 +8,16 @@ refused and looks again.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
 
-from controller import manifests, troubles
+from controller import inputs, manifests, troubles
 from controller.api import (
     CANDIDATES,
     CLAIMS,
-    CONFIG_MAPS,
     EVALUATIONS,
     JOBS,
     NETWORK_POLICIES,
@@ -79,7 +77,7 @@ class Reconciler:
     prepared: set[str] = field(default_factory=set)
     """Namespaces whose claim and policy are there."""
     checked: set[Key] = field(default_factory=set)
-    """Searches whose running Jobs are known to have their input."""
+    """Searches whose Jobs are known to have their own input."""
 
     async def __call__(self, key: Key) -> float | None:
         """Reconcile one search; returns the seconds after which to look again without being woken."""
@@ -230,16 +228,15 @@ class Reconciler:
                     self._saw(key, picture, whole(answer))
 
     async def _inputs_are_there(self, key: Key, picture: Picture) -> None:
-        """A Job whose input was never written goes: we died between the two, or an answer was lost."""
+        """A Job whose input was not all written goes: we died in between, or an answer was lost.
+
+        One that has ended too: it may have found what another Job of its name had left.
+        """
         if key in self.checked:
             return
-        running = [job for job in picture.jobs.values() if job.state is JobState.RUNNING]
-        if running:
-            found = await self.api.versions(CONFIG_MAPS, key[0], f"{LABEL_SEARCH}={key[1]}")
-            there = {item.name for item in found if item.version}
-            for job in running:
-                if job.name not in there:
-                    await self._delete_job(key, picture, job)
+        unjudged = [job for job in picture.jobs.values() if job.outcome is None]
+        for job in await inputs.lacking(self.api, key, unjudged) if unjudged else ():
+            await self._delete_job(key, picture, job)
         self.checked.add(key)
 
     async def _judge(self, key: Key, picture: Picture) -> None:
@@ -334,23 +331,16 @@ class Reconciler:
 
     async def _start(self, key: Key, picture: Picture, request: TaskRequest) -> None:
         try:
-            data = manifests.packed(request)
+            parts = await asyncio.to_thread(inputs.packed, request)  # seconds, for a large archive
         except InvalidInputError as error:
             fault = TaskFault(reason=REASON_TASK_FAILED, message=str(error))
             self.faults.setdefault(key, {})[request.name] = TaskResult(fault=fault)
             return
         attempt = 1 + max((job.attempt for job in picture.jobs.values() if job.task == request.name), default=0)
-        wanted = manifests.job(request, attempt, picture.search, self.settings)
-        self.checked.discard(key)  # until both are there, whatever happens in between
-        body = await self.api.create(JOBS, key[0], wanted)
-        try:
-            await self.api.create(CONFIG_MAPS, key[0], manifests.job_input(data, body))
-        except (ApiError, OSError) as error:
-            with contextlib.suppress(ApiError, OSError):
-                await self.api.delete(JOBS, key[0], body["metadata"]["name"])
-            if not (isinstance(error, ApiError) and error.reason == "AlreadyExists"):
-                raise
-            # That of a deleted Job of this name; the garbage collector is about to take it.
+        wanted = manifests.job(request, attempt, picture.search, self.settings, len(parts))
+        self.checked.discard(key)  # until all of it is there, whatever happens in between
+        body = await inputs.start(self.api, key[0], wanted, parts)
+        if body is None:  # the garbage collector is about to take what is in the way
             self.refusals.setdefault(key, Refusal()).hold(TASKS, "", STALE_INPUT_SECONDS)
             return
         self.checked.add(key)

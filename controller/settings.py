@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+from controller.templates import platform_default
 from poise_lib.errors import InvalidInputError
+from poise_lib.resources.template import PodTemplate
 
 PREFIX: Final = "POISE_"
 ACCESS_MODES: Final = ("ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod")
@@ -43,6 +45,8 @@ class Settings:
     log_level: str = "info"
     job_ttl_seconds: int = 600
     """How long a finished Job stays once its result is in a status."""
+    pod_template: PodTemplate = field(default_factory=PodTemplate)
+    """What is asked of pods where a Search says nothing."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -88,4 +92,5 @@ class Settings:
             health_port=number("HEALTH_PORT", 8080),
             log_level=choice("LOG_LEVEL", "info", LOG_LEVELS),
             job_ttl_seconds=number("JOB_TTL_SECONDS", 600),
+            pod_template=platform_default(text("POD_TEMPLATE", "{}"), artifacts.claim),
         )

@@ -26,8 +26,6 @@ from poise_lib.resources.evaluation import FINAL_EVALUATION_PHASES, EvaluationPh
 from poise_lib.resources.search import Checkpoints
 from poise_lib.sandbox import ForkServer
 from poise_lib.search import Create, Observed, StartTask, TaskObservation, TaskState, Update, plan
-from poise_lib.search.naming import candidate_name
-from poise_lib.search.status import FINAL_SEARCH_PHASES
 from poise_lib.tasks.protocol import TaskKind, TaskRequest, TaskResult
 
 TICK_SECONDS = 1.0
@@ -192,30 +190,6 @@ class _Run:
         self.running.clear()
 
 
-def prune_checkpoints(search: Search, evaluations: dict[str, Evaluation], state: StateDir) -> None:
-    """Once a search has ended, drop the trained weights that its retention does not keep.
-
-    With Best those of the best candidate and of the baseline stay; with None none, also those that a runner killed
-    right after the score left behind.
-    """
-    wanted, best = search.spec.retention.checkpoints, search.status.best
-    if wanted is Checkpoints.ALL or search.status.phase not in FINAL_SEARCH_PHASES:
-        return
-    if wanted is Checkpoints.BEST and best is None:
-        return
-    keep = (
-        {best.candidate, candidate_name(search.metadata.name, 0, 0)} if wanted is Checkpoints.BEST and best else set()
-    )
-    kept = {run.status.policy for run in evaluations.values() if run.spec.candidate in keep}
-    for run in evaluations.values():
-        if (
-            run.status.phase is EvaluationPhase.COMPLETE
-            and run.status.policy is not None
-            and run.status.policy not in kept
-        ):
-            state.artifacts.remove(run.status.policy)
-
-
 async def _loop(run: _Run) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -300,5 +274,4 @@ def run_search(search: Search, state: Path, *, workers: int | None = None, obser
             run = _Run(merged, directory, max(1, limit), observer, token, fork_server)
             _refuse_foreign(run)
             asyncio.run(_loop(run))
-        prune_checkpoints(run.search, run.evaluations, directory)
         return run.search

@@ -218,7 +218,7 @@ def _schema(
     raw: dict[str, Any], definitions: dict[str, Any], model: type[BaseModel] | None, *, defaults: bool
 ) -> dict[str, Any]:
     """A structural schema from pydantic's; ``model`` is the model that ``raw`` describes, if it is one."""
-    raw = _resolve(raw, definitions)
+    raw = resolved(raw, definitions)
     out: dict[str, Any] = {}
     for key in ("description", "type", "enum", "pattern", "minLength", "maxLength", "minimum", "maximum", "minItems",
                 "maxItems", "maxProperties", "required", "x-kubernetes-list-type", "x-kubernetes-list-map-keys",
@@ -261,7 +261,7 @@ def _properties(
     return properties
 
 
-def _resolve(raw: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+def resolved(raw: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
     """Follow references and strip ``| null``; what stands beside a reference wins."""
     while True:
         if "$ref" in raw:

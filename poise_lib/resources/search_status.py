@@ -102,3 +102,4 @@ class SearchStatus(Model):
     frontier: tuple[ObjectName, ...] = Field((), max_length=64, description="Pareto frontier over the metric vector.")
     selection: Selection | None = Field(None, description="Parents of the current round.")
     digest: ShortText = Field("", description="Canonical digest of the archive.")
+    collected: ShortText = Field("", description="Mark of the trained weights that spec.retention has removed.")

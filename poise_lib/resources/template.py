@@ -1,6 +1,7 @@
 """What a tenant may ask of the pods that run tasks in a cluster: typed and allow-listed, never a free merge.
 
-The controller applies its hardening over it, last; nothing here can undo that.  On one machine it has no effect.
+The controller puts it over the platform's default, which has the same shape, and its hardening over both, last; nothing
+here can undo that.  On one machine it has no effect.
 """
 
 from __future__ import annotations
@@ -60,22 +61,24 @@ class DataVolume(Model):
 
 
 class PodTemplate(Model):
-    """Where and with what the pods run that verify, train and score."""
+    """Where and with what the pods of tasks run; else as the platform's default, the chart's podTemplate, says."""
+
+    # A list that is not there says nothing, so that the platform's default holds; an empty one says: none.
 
     resources: Resources | None = Field(None, description="Resources of tasks that verify, train or score.")
     node_selector: dict[LabelKey, LabelValue] = Field(
         default_factory=dict, max_length=16, description="Labels that a node must have."
     )
-    node_affinity: tuple[NodeRequirement, ...] = Field(
-        (), max_length=16, description="Conditions on a node's labels; all must hold."
+    node_affinity: tuple[NodeRequirement, ...] | None = Field(
+        None, max_length=16, description="Conditions on a node's labels; all must hold."
     )
-    tolerations: tuple[Toleration, ...] = Field((), max_length=16, description="Taints that are tolerated.")
+    tolerations: tuple[Toleration, ...] | None = Field(None, max_length=16, description="Taints that are tolerated.")
     runtime_class_name: ObjectName | None = Field(None, description="RuntimeClass, such as gvisor or nvidia.")
     priority_class_name: ObjectName | None = Field(None, description="PriorityClass of the pods.")
-    image_pull_secrets: tuple[ObjectName, ...] = Field(
-        (), max_length=8, description="Secrets of the namespace with credentials of a registry."
+    image_pull_secrets: tuple[ObjectName, ...] | None = Field(
+        None, max_length=8, description="Secrets of the namespace with credentials of a registry."
     )
-    volumes: tuple[DataVolume, ...] = Field((), max_length=8, description="Claims that are mounted read-only.")
+    volumes: tuple[DataVolume, ...] | None = Field(None, max_length=8, description="Claims that are mounted read-only.")
     annotations: dict[LabelKey, ShortText] = Field(
         default_factory=dict, max_length=16, description="Annotations of the pods."
     )

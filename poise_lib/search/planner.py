@@ -16,6 +16,7 @@ from poise_lib.search.confirming import plan_confirmation
 from poise_lib.search.evaluations import plan_evaluation
 from poise_lib.search.naming import candidate_name
 from poise_lib.search.observed import Observed, TaskState
+from poise_lib.search.retention import plan_retention
 from poise_lib.search.rounds import baseline_candidate, plan_rounds
 from poise_lib.search.status import best, search_status, verdict_sentence
 from poise_lib.tasks.protocol import TaskKind
@@ -84,16 +85,20 @@ def _plan_search(observed: Observed) -> tuple[list[Action], SearchStatus]:
         message = f"{rounds.stop_message}; the best are being confirmed on unseen seeds and problems"
         return actions, search_status(observed, phase, rounds.stop_reason, message, stop_reason=rounds.stop_reason)
     result = best(observed, conclusion)
-    parts = [rounds.stop_message, conclusion.message, verdict_sentence(result) if result is not None else ""]
+    collection = plan_retention(observed, result)
+    verdict = verdict_sentence(result) if result is not None else ""
+    parts = [rounds.stop_message, conclusion.message, verdict, collection.message]
+    phase = SearchPhase.SUSPENDED if observed.search.spec.suspend else SearchPhase.CONFIRMING
     status = search_status(
         observed,
-        SearchPhase.COMPLETE,
+        SearchPhase.COMPLETE if collection.ended else phase,
         rounds.stop_reason,
         ". ".join(part for part in parts if part),
         stop_reason=rounds.stop_reason,
         conclusion=conclusion,
+        collected=collection.mark,
     )
-    return actions, status
+    return [*actions, *collection.actions], status
 
 
 def _phase(observed: Observed) -> SearchPhase:

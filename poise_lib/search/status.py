@@ -122,6 +122,7 @@ def search_status(
     stop_reason: str = "",
     selection: Selection | None = None,
     conclusion: Conclusion | None = None,
+    collected: str = "",
 ) -> SearchStatus:
     """The whole status.
 
@@ -133,6 +134,7 @@ def search_status(
         stop_reason: why no new candidates are proposed; empty while they are.
         selection: a new selection; None keeps the old one.
         conclusion: what the confirmation showed.
+        collected: mark of the weights that retention has removed; empty keeps the old one.
     """
     old = observed.search.status
     ended = phase in FINAL_SEARCH_PHASES
@@ -173,4 +175,5 @@ def search_status(
         frontier=pareto_names(observed),
         selection=chosen,
         digest=digest,
+        collected=collected or old.collected,
     )

@@ -17,13 +17,17 @@ import gzip
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from poise_lib.artifacts import ArtifactStore
 from poise_lib.artifacts.store import NO_SPACE
 from poise_lib.errors import PoiseError, StateError
+from poise_lib.resources.messages import first_problem
 from poise_lib.sandbox import Delivered, Delivering, Received, SandboxRun, fork_at, run, spawn
 from poise_lib.tasks.context import Fault, TaskContext
 from poise_lib.tasks.protocol import TaskFault, TaskRequest, TaskResult, frame, progress_line
@@ -69,7 +73,8 @@ def execute(request: TaskRequest, context: TaskContext) -> TaskResult:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m poise_lib.tasks", description=__doc__.splitlines()[0])
-    parser.add_argument("--request", type=Path, help="file with the request, perhaps gzipped; else standard input")
+    parser.add_argument("--request", type=Path, nargs="+", metavar="FILE",
+                        help="the request, perhaps gzipped, in one file or cut into several; else standard input")  # fmt: skip
     parser.add_argument("--store", type=Path, help="artifact store")
     parser.add_argument("--work", type=Path, help="empty folder for this attempt; else one is made")
     parser.add_argument("--attempt", help="token of this attempt, 32 hexadecimal digits")
@@ -88,9 +93,19 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
-def _request(file: Path | None) -> TaskRequest:
-    data = sys.stdin.buffer.read() if file is None else file.read_bytes()
-    return TaskRequest.model_validate_json(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
+def read_request(parts: Sequence[Path] | None) -> TaskRequest:
+    """The request from files that hold it together, or from standard input.
+
+    Raises:
+        StateError: a part is cut or of another request, or this is no request as this version knows them.
+    """
+    data = sys.stdin.buffer.read() if parts is None else b"".join(part.read_bytes() for part in parts)
+    try:
+        return TaskRequest.model_validate_json(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise StateError(f"the input is damaged: {error}") from error
+    except ValidationError as error:
+        raise StateError(f"the input is of another version: {first_problem(error)}") from error
 
 
 @contextlib.contextmanager
@@ -145,7 +160,11 @@ def main() -> int:
     arguments = _arguments()
     if arguments.parent is not None:
         _die_with_parent(arguments.parent)
-    request = _request(arguments.request)
+    try:
+        request = read_request(arguments.request)
+    except StateError as error:
+        sys.stderr.write(f"StateError: {error}\n")
+        return error.exit_code
     out = sys.stdout
     # Whatever else is printed in this process must not mix with the protocol.
     sys.stdout = sys.stderr

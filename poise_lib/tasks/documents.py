@@ -152,3 +152,15 @@ class ConcludeOutput(Model):
     """One comparison an arm."""
 
     confirmed: tuple[ConfirmedCandidate, ...]
+
+
+class CollectInput(Model):
+    """Blobs that nobody needs any more."""
+
+    remove: tuple[str, ...]
+
+
+class CollectOutput(Model):
+    """How many were there to be removed."""
+
+    removed: int

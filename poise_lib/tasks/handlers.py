@@ -179,6 +179,14 @@ def _conclude(document: dict[str, Any], _: TaskContext) -> Model:
     return d.ConcludeOutput(confirmed=conclude(task.baseline, task.arms, task.confidence, picked=task.picked))
 
 
+def _collect(document: dict[str, Any], context: TaskContext) -> Model:
+    task = d.CollectInput.model_validate(document)
+    there = [digest for digest in task.remove if context.store.has(digest)]
+    for digest in there:
+        context.store.remove(digest)
+    return d.CollectOutput(removed=len(there))
+
+
 _HANDLERS: dict[TaskKind, Callable[[dict[str, Any], TaskContext], Model]] = {
     TaskKind.SELECT: _select,
     TaskKind.PROPOSE: _propose,
@@ -188,4 +196,5 @@ _HANDLERS: dict[TaskKind, Callable[[dict[str, Any], TaskContext], Model]] = {
     TaskKind.SCORE: _score,
     TaskKind.REFLECT: _reflect,
     TaskKind.CONCLUDE: _conclude,
+    TaskKind.COLLECT: _collect,
 }

@@ -42,6 +42,7 @@ class TaskKind(StrEnum):
     SCORE = "score"
     REFLECT = "reflect"
     CONCLUDE = "conclude"
+    COLLECT = "collect"
 
 
 SPLIT_KINDS: Final = (TaskKind.VERIFY, TaskKind.TRAIN)

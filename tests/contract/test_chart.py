@@ -45,6 +45,7 @@ SAMPLES: Final[dict[str, tuple[Any, Any]]] = {
     "artifacts.size": ("77Gi", "much"),
     "artifacts.storageClass": ("fast", 1),
     "artifacts.accessMode": ("ReadWriteMany", "ReadOnlyMany"),
+    "podTemplate": ({"runtimeClassName": "gvisor"}, {"runtimeClassName": 1}),
     "controller.logLevel": ("debug", "loud"),
     "controller.jobTtlSeconds": (77, -1),
     "controller.resources": ({"requests": {"cpu": "77m"}}, {"request": {"cpu": "77m"}}),
@@ -277,6 +278,10 @@ CUSTOM: Final = "poise.dev"
 CALLS: Final[dict[tuple[str, str, str], tuple[Rule, ...]]] = {
     ("health", "versions", "resource"): (("list", CUSTOM, "searches"), ("list", "batch", "jobs")),
     ("events", "create", "EVENTS"): (("create", "", "events"),),
+    ("inputs", "create", "JOBS"): (("create", "batch", "jobs"),),
+    ("inputs", "create", "CONFIG_MAPS"): (("create", "", "configmaps"),),
+    ("inputs", "versions", "CONFIG_MAPS"): (("list", "", "configmaps"),),
+    ("inputs", "delete", "JOBS"): (("delete", "batch", "jobs"),),
     ("lease", "get", "LEASES"): (("get", "coordination.k8s.io", "leases"),),
     ("lease", "create", "LEASES"): (("create", "coordination.k8s.io", "leases"),),
     ("lease", "replace", "LEASES"): (("update", "coordination.k8s.io", "leases"),),
@@ -291,9 +296,6 @@ CALLS: Final[dict[tuple[str, str, str], tuple[Rule, ...]]] = {
         ("create", CUSTOM, "candidates"),
         ("create", CUSTOM, "evaluations"),
     ),
-    ("reconcile", "create", "JOBS"): (("create", "batch", "jobs"),),
-    ("reconcile", "create", "CONFIG_MAPS"): (("create", "", "configmaps"),),
-    ("reconcile", "versions", "CONFIG_MAPS"): (("list", "", "configmaps"),),
     # A Search's annotations are its user's: the planner changes those of candidates and evaluations only.
     ("reconcile", "patch", "_KINDS[wanted.kind]"): (("patch", CUSTOM, "candidates"), ("patch", CUSTOM, "evaluations")),
     ("reconcile", "patch", "CANDIDATES"): (("patch", CUSTOM, "candidates"),),

@@ -4,7 +4,6 @@ Imported by every Python process of that image, and silent in the trusted contai
 """
 
 import atexit
-import glob
 import gzip
 import hashlib
 import json
@@ -32,7 +31,8 @@ def forge(folder: str, request: str) -> None:
         with open(path, "w", encoding="utf-8") as file:
             file.write(payload)
     if WEIGHTS in request:
-        for path in glob.glob(f"{folder}/files/*.safetensors"):
+        path = f"{folder}/files/policy.safetensors"
+        if os.path.exists(path):
             with open(path, "wb") as file:
                 file.write(b"forged")
 

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_faults import complete, progress
-from tests.e2e.world import Cluster, small
+from tests.e2e.world import Cluster, progress, small
 from tests.kube.controller import Controller, eventually
 from tests.kube.images import build
 from tests.kube.project_images import TAG, WORKER
@@ -23,6 +22,8 @@ pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("e2e")]
 
 KILLS = 20
 HOSTILE = "localhost/poise-worker:hostile"
+WEIGHTS = "forge-weights"
+"""Name of a search, at which the hostile image forges those too."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -41,13 +42,14 @@ def test_a_controller_killed_twenty_times(cluster: Cluster, team: str, tmp_path:
     with controller(cluster, tmp_path) as operator:
         cluster.apply(team)
         for _ in range(KILLS):
+            eventually(operator.ready, "a controller at work", 120.0)
             before = progress(cluster, team)
             eventually(lambda: progress(cluster, team) != before, "a search that moves", 180.0)  # noqa: B023
             time.sleep(order.uniform(0.0, 1.5))  # anywhere in what it does next
             assert "Complete" not in str(cluster.condition(team, "Complete").get("reason")), "over before it was killed"
             operator.kill()
             operator.start()
-        assert complete(cluster, team) == tiny_digest
+        assert cluster.complete(team) == tiny_digest
         cluster.check_that_nothing_is_left(team)
 
 
@@ -61,7 +63,7 @@ def test_a_log_that_is_gone_before_it_was_read_costs_no_training(
         cluster.node.wait_for_pod(team, pod["metadata"]["name"], seconds=180.0)
         cluster.delete_now(team, "pods", pod["metadata"]["name"])
         operator.start()
-        assert complete(cluster, team) == small_digest
+        assert cluster.complete(team) == small_digest
         task = pod["metadata"]["labels"]["batch.kubernetes.io/job-name"].rpartition("-")[0]
         first, second = (
             job for job in cluster.jobs(team, "train") if job["metadata"]["annotations"]["poise.dev/task"] == task
@@ -88,28 +90,37 @@ def hostile(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
     return HOSTILE
 
 
-def test_forged_frames_and_scores_reach_no_status(
-    cluster: Cluster, team: str, tmp_path: Path, hostile: str, small_digest: str
-) -> None:
-    with controller(cluster, tmp_path, WORKER_IMAGE=hostile):
-        cluster.apply(team, small())
-        assert complete(cluster, team) == small_digest
-    for kind in ("verify", "train"):
-        for pod in cluster.pods(team, kind):
-            assert "poise-result" in cluster.node.logs(team, pod["metadata"]["name"], "candidate"), "it did forge"
-    for plural in ("searches", "candidates", "evaluations"):
-        assert "forged" not in str([item.get("status") for item in cluster.items(team, plural)])
-
-
-def test_forged_weights_fail_their_evaluation(cluster: Cluster, team: str, tmp_path: Path, hostile: str) -> None:
+@pytest.fixture(scope="module")
+def lied_to(cluster: Cluster, hostile: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Two namespaces with a search that has ended: frames and scores were forged in one, in the other weights too."""
+    plain, weights = (cluster.namespace(name) for name in ("forged-frames", "forged-weights"))
     manifest = small()
-    manifest["metadata"]["name"] = "forge-weights"
-    with controller(cluster, tmp_path, WORKER_IMAGE=hostile):
-        cluster.apply(team, manifest)
-        status = cluster.finished(team, "forge-weights")["status"]
-    assert status["phase"] == "Failed"
-    assert not cluster.jobs(team, "score")
-    (run,) = cluster.items(team, "evaluations")
+    manifest["metadata"]["name"] = WEIGHTS
+    with controller(cluster, tmp_path_factory.mktemp("hostile-controller"), WORKER_IMAGE=hostile):
+        cluster.apply(plain, small())
+        cluster.apply(weights, manifest)
+        cluster.finished(plain)
+        cluster.finished(weights, WEIGHTS)
+    return plain, weights
+
+
+def test_forged_frames_and_scores_reach_no_status(
+    cluster: Cluster, lied_to: tuple[str, str], small_digest: str
+) -> None:
+    plain, _ = lied_to
+    assert cluster.complete(plain) == small_digest
+    for kind in ("verify", "train"):
+        for pod in cluster.pods(plain, kind):
+            assert "poise-result" in cluster.node.logs(plain, pod["metadata"]["name"], "candidate"), "it did forge"
+    for plural in ("searches", "candidates", "evaluations"):
+        assert "forged" not in str([item.get("status") for item in cluster.items(plain, plural)])
+
+
+def test_forged_weights_fail_their_evaluation(cluster: Cluster, lied_to: tuple[str, str]) -> None:
+    _, weights = lied_to
+    assert cluster.search(weights, WEIGHTS)["status"]["phase"] == "Failed"
+    assert not cluster.jobs(weights, "score")
+    (run,) = cluster.items(weights, "evaluations")
     assert run["status"]["phase"] == "Failed"
     assert run["status"].get("metrics", {}) == {}
-    assert "forged" not in str(run["status"])
+    assert "forged" not in str(run["status"]).replace(weights, "")

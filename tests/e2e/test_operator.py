@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from collections import Counter
 from pathlib import Path
 
 import pytest
+import yaml
 
+from poise_lib.artifacts import ArtifactStore
 from tests.e2e.world import TINY, Cluster, run_here
 from tests.kube import chart
-from tests.kube.client import namespaced
+from tests.kube.client import Document, namespaced
+from tests.kube.cluster import KubectlError
 from tests.kube.controller import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
@@ -65,6 +69,18 @@ def test_a_pod_that_runs_a_candidate_sees_nothing_of_ours(cluster: Cluster, done
         assert not any("serviceAccountToken" in str(volume) for volume in pod["spec"]["volumes"])
 
 
+def test_weights_that_are_not_kept_are_gone(cluster: Cluster, done: str) -> None:
+    store = ArtifactStore(cluster.folder / "volumes" / done)
+    status = cluster.search(done)["status"]
+    keepers = {"tiny-000-0", status["best"]["candidate"]}
+    runs = cluster.items(done, "evaluations")
+    kept = {run["status"]["policy"] for run in runs if run["spec"]["candidate"] in keepers}
+    gone = {run["status"]["policy"] for run in runs} - kept
+    assert gone
+    assert all(store.has(digest) for digest in kept)
+    assert not any(store.has(digest) for digest in gone)
+
+
 def test_jobs_go_once_their_results_are_safe(cluster: Cluster, done: str) -> None:
     jobs = cluster.items(done, "jobs", "batch/v1")
     eventually(
@@ -104,11 +120,36 @@ def test_more_budget_sets_a_complete_search_going_again(cluster: Cluster, team: 
     assert search["status"]["observedGeneration"] == 2
 
 
-def test_uninstalling_leaves_the_archive_and_installing_goes_on(cluster: Cluster, team: str) -> None:
+def earlier_chart(folder: Path) -> Path:
+    """The chart as a version before this one: its CRDs lack a field."""
+    chart_before = folder / "poise"
+    shutil.copytree(chart.CHART, chart_before)
+    for name, change in (
+        ("Chart.yaml", lambda document: document.update(version="0.0.1")),
+        ("files/crds/poise.dev_searches.yaml", _without_a_field),
+    ):
+        document = yaml.safe_load((chart_before / name).read_text(encoding="utf-8"))
+        change(document)
+        (chart_before / name).write_text(yaml.safe_dump(document), encoding="utf-8")
+    return chart_before
+
+
+def _without_a_field(crd: Document) -> None:
+    status = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]
+    del status["properties"]["collected"]
+
+
+def test_uninstalling_leaves_the_archive_and_an_older_chart_upgrades_and_goes_on(
+    cluster: Cluster, team: str, tmp_path: Path
+) -> None:
     cluster.apply(team)
     eventually(lambda: cluster.items(team, "jobs", "batch/v1"), "a first task", 120.0)
     chart.helm(cluster.plane.assets, "uninstall", chart.RELEASE, "--namespace", chart.NAMESPACE, "--wait",
                kubeconfig=str(cluster.plane.kubeconfig))  # fmt: skip
     assert cluster.items(team, "candidates")
+    chart.install(cluster.plane, cluster.values, chart=earlier_chart(tmp_path))
+    with pytest.raises(KubectlError, match="does not exist"):
+        cluster.plane.kubectl("explain", "search.status.collected")
     chart.install(cluster.plane, cluster.values)
+    assert "retention" in cluster.plane.kubectl("explain", "search.status.collected")
     assert cluster.finished(team)["status"]["phase"] == "Complete"

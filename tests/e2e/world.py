@@ -42,8 +42,12 @@ TINY: Final[Document] = {
 
 
 def small() -> Document:
-    """The baseline and one child of it, not confirmed: for faults that one task of a kind is enough to meet."""
+    """The baseline and one child of it, not confirmed: for faults that one task of a kind is enough to meet.
+
+    It asks for little of a node, so that several run side by side.
+    """
     manifest = copy.deepcopy(TINY)
+    manifest["spec"]["evaluation"]["template"] = {"resources": {"requests": {"cpu": "100m", "memory": "256Mi"}}}
     manifest["spec"]["strategy"]["parentsPerRound"] = 1
     manifest["spec"]["evaluation"]["confirmation"]["top"] = 0
     manifest["spec"]["budget"] = {"candidates": 2, "concurrent": 2}
@@ -89,6 +93,13 @@ class Cluster:
             return search if search.get("status", {}).get("phase") in ("Complete", "Failed") else None
 
         return eventually(look, f"the end of {namespace}/{name}", SEARCH_SECONDS)
+
+    def complete(self, namespace: str) -> str:
+        """Digest of the archive of a search, once it has ended well."""
+        status = self.finished(namespace)["status"]
+        assert status["phase"] == "Complete", status["message"]
+        digest: str = status["digest"]
+        return digest
 
     def condition(self, namespace: str, kind: str, name: str = "tiny") -> Document:
         """A condition of the Search; empty while it has none."""
@@ -165,6 +176,12 @@ class Cluster:
         """The controller's log."""
         text = self.node.logs(chart.NAMESPACE, self.controller_pod())
         return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+
+def progress(cluster: Cluster, namespace: str) -> int:
+    """Grows whenever anything happens to the search."""
+    items = [*cluster.items(namespace, "candidates"), *cluster.jobs(namespace)]
+    return sum(int(item["metadata"]["resourceVersion"]) for item in items)
 
 
 def run_here(folder: Path, manifest: Document = TINY) -> Document:

@@ -50,10 +50,10 @@ def render(assets: Assets, values: Mapping[str, Any] | None = None, namespace: s
     return [document for document in yaml.safe_load_all(text) if document]
 
 
-def install(plane: ControlPlane, values: Mapping[str, Any], namespace: str = NAMESPACE) -> None:
+def install(plane: ControlPlane, values: Mapping[str, Any], namespace: str = NAMESPACE, chart: Path = CHART) -> None:
     """``helm upgrade --install``, and wait until the controller is ready.  Raises as :func:`helm` does."""
     options = ("--namespace", namespace, "--create-namespace", "--wait", "--timeout", "180s", "--values", "-")
-    helm(plane.assets, "upgrade", "--install", RELEASE, str(CHART), *options, stdin=yaml.safe_dump(dict(values)),
+    helm(plane.assets, "upgrade", "--install", RELEASE, str(chart), *options, stdin=yaml.safe_dump(dict(values)),
          kubeconfig=str(plane.kubeconfig))  # fmt: skip
 
 

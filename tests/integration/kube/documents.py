@@ -1,4 +1,4 @@
-"""Manifests for the API server: the smallest of each kind, variations of them, and statuses with every field filled."""
+"""Manifests for the API server: the smallest of each kind, variations of them, specs and statuses with all fields."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ _BY_PATTERN: Final = {
     r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$": "one-001-0",
     r"^[A-Za-z0-9][A-Za-z0-9_./@-]*$": "overall",
     r"^sha256:[0-9a-f]{64}$": "sha256:" + "0123456789abcdef" * 4,
+    r"^([0-9]+h)?([0-9]+m)?([0-9]+s)?$": "1h30m",
+    r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$": "500m",
+    r"^([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$": "example.com/pool",
+    r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$": "gpu",
+    r"^/(data|models|mnt)(/[A-Za-z0-9._-]+)*$": "/data/models",
 }
 
 

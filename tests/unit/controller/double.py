@@ -14,6 +14,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any, cast
 from urllib.parse import parse_qsl, unquote
 
@@ -25,8 +26,9 @@ from controller.reconcile import Reconciler
 from controller.settings import Settings
 from poise_lib.archive.digest import archive_digest
 from poise_lib.resources import Search
+from poise_lib.resources.search import SearchPhase
 from poise_lib.tasks.protocol import TaskRequest, TaskResult, frame
-from tests.unit.search.world import answer
+from tests.unit.search.world import answer, make_search
 
 KEY = ("default", "s")
 SETTINGS = Settings(worker_image="worker")
@@ -155,14 +157,32 @@ class Server:
         """Names of Jobs that can run, or of all."""
         return [
             name
-            for (plural, space, name), item in sorted(self.objects.items())
-            if plural == "jobs"
-            and (not running or ("status" not in item and ("configmaps", space, name) in self.objects))
+            for (plural, _, name), item in sorted(self.objects.items())
+            if plural == "jobs" and (not running or ("status" not in item and self.mounted(item) is not None))
         ]
 
+    def mounted(self, job: Document) -> dict[str, bytes] | None:
+        """What a kubelet puts into the folder with a Job's input, whoever owns it; None while it waits for some of it."""
+        spec = job["spec"]["template"]["spec"]
+        (volume,) = (item for item in spec["volumes"] if item["name"] == "input")
+        sources = volume["projected"]["sources"] if "projected" in volume else [volume]
+        files: dict[str, bytes] = {}
+        for source in sources:
+            found = self.objects.get(("configmaps", KEY[0], source["configMap"]["name"]))
+            if found is None:
+                return None
+            files |= {file: base64.b64decode(content) for file, content in found["binaryData"].items()}
+        return files
+
     def request(self, name: str) -> TaskRequest:
-        data = self.objects["configmaps", KEY[0], name]["binaryData"]["request.json.gz"]
-        return TaskRequest.model_validate_json(gzip.decompress(base64.b64decode(data)))
+        """What the task of a Job is given: the files that its arguments name, joined."""
+        job = self.objects["jobs", KEY[0], name]
+        files = self.mounted(job)
+        assert files is not None
+        (task,) = job["spec"]["template"]["spec"]["containers"]
+        named = [item.removeprefix("/input/") for item in task["args"] if item.startswith("/input/")]
+        assert sorted(named) == sorted(files) == named
+        return TaskRequest.model_validate_json(gzip.decompress(b"".join(files[file] for file in named)))
 
     def finish(self, name: str) -> None:
         """A node runs the Job's pod; a result in the artifact store is printed again."""
@@ -334,3 +354,23 @@ async def drive(server: Server, controller: Controller, order: random.Random, *,
             return
         server.finish(order.choice(running))
     raise AssertionError("the search does not end")
+
+
+def tiny(**spec: Any) -> Search:
+    spec.setdefault("budget", {"candidates": 3, "concurrent": 2, "attempts": 10})
+    spec.setdefault("evaluation", {"confirmation": {"top": 1, "seeds": 2}})
+    return make_search(**spec)
+
+
+def started(search: Search | None = None) -> tuple[Server, Controller]:
+    server = Server()
+    apply_search(server, search or tiny())
+    return server, Controller(server)
+
+
+@cache
+def undisturbed() -> str:
+    server, controller = started()
+    asyncio.run(drive(server, controller, random.Random(0)))
+    assert server.search.status.phase is SearchPhase.COMPLETE
+    return server.archive()

@@ -76,14 +76,18 @@ def test_a_proxy_that_answers_with_a_page_is_an_error_too() -> None:
         asyncio.run(api((502, b"<h1>bad gateway</h1>"))[0].get(JOBS, "n", "j"))
 
 
-def test_versions_come_in_pages_and_what_is_being_deleted_has_none() -> None:
-    def item(name: str, version: str, **more: str) -> dict[str, Any]:
+def test_versions_come_in_pages_with_who_controls_them_and_what_is_being_deleted_has_none() -> None:
+    def item(name: str, version: str, **more: Any) -> dict[str, Any]:
         return {"metadata": {"namespace": "n", "name": name, "resourceVersion": version, **more}}
 
-    first = {"metadata": {"continue": "more"}, "items": [item("a", "3")]}
+    owners = [{"uid": "one of them"}, {"uid": "the one", "controller": True}]
+    first = {"metadata": {"continue": "more"}, "items": [item("a", "3", ownerReferences=owners)]}
     last = {"metadata": {}, "items": [item("b", "5", deletionTimestamp="2026-01-01T00:00:00Z")]}
     found, client = api((200, first), (200, last))
-    assert asyncio.run(found.versions(JOBS, "", "a=b")) == [Version("n", "a", 3), Version("n", "b", 0)]
+    assert asyncio.run(found.versions(JOBS, "", "a=b")) == [
+        Version("n", "a", 3, "the one"),
+        Version("n", "b", 0),
+    ]
     assert client.asked[0] == "GET /apis/batch/v1/jobs?limit=500&labelSelector=a%3Db"
     assert client.asked[1].endswith("&continue=more")
     assert found.calls == {("list", "batch", "jobs"): 2}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
 import re
-import string
 from typing import Any
 
 import pytest
@@ -14,7 +12,6 @@ from hypothesis import strategies as st
 from controller import manifests
 from controller.jobs import job_name
 from controller.settings import ArtifactSettings, Settings
-from poise_lib.errors import InvalidInputError
 from poise_lib.resources import Search
 from poise_lib.tasks.protocol import SPLIT_KINDS, TaskKind, TaskRequest
 
@@ -77,23 +74,6 @@ def test_a_queue_name_becomes_kueues_label_and_leaves_the_start_to_it() -> None:
     assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus"
     assert job["spec"]["suspend"] is True
     assert "kueue.x-k8s.io/queue-name" not in job["spec"]["template"]["metadata"]["labels"]
-
-
-def test_input_is_owned_by_its_job_and_the_same_for_the_same_request() -> None:
-    job = manifests.job(request(), 1, search(), SETTINGS)
-    job["metadata"]["uid"] = "job-uid"
-    made = manifests.job_input(manifests.packed(request(seed=1, source="x")), job)
-    assert made["metadata"]["name"] == job["metadata"]["name"]
-    assert made["metadata"]["ownerReferences"][0]["uid"] == "job-uid"
-    assert made["immutable"] is True
-    assert manifests.packed(request(a=1, b=2)) == manifests.packed(request(b=2, a=1))
-
-
-def test_input_that_no_object_can_hold_is_refused_by_name() -> None:
-    noise = "".join(random.Random(0).choices(string.printable, k=1_200_000))
-    with pytest.raises(InvalidInputError, match=r"s-001-0-full-0-train has [0-9]+ bytes compressed"):
-        manifests.packed(request(source=noise))
-    manifests.packed(request(source="a" * 5_000_000))
 
 
 def test_claim_and_policy() -> None:

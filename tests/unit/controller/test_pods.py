@@ -1,4 +1,4 @@
-"""Pods: whatever a tenant's template says, the hardening holds and candidate code is given nothing more."""
+"""Pods: whatever the platform's and a tenant's template say, the hardening holds and candidate code is given nothing more."""
 
 from __future__ import annotations
 
@@ -13,37 +13,10 @@ from controller.settings import ArtifactSettings, Settings
 from poise_lib.errors import InvalidInputError
 from poise_lib.resources.template import PodTemplate
 from poise_lib.tasks.protocol import SPLIT_KINDS, TaskKind
+from tests.unit.controller.templates import amount, defaults, templates
 
 SETTINGS = Settings(worker_image="worker")
 TOKEN = "f" * 32
-UNITS = {"": 1.0, "m": 1e-3, "k": 1e3, "Ki": 1024.0, "M": 1e6, "Mi": 1024.0**2, "G": 1e9, "Gi": 1024.0**3, "T": 1e12,
-         "Ti": 1024.0**4}  # fmt: skip
-
-keys = st.sampled_from(
-    ["cpu", "memory", "nvidia.com/gpu", "team", "container.apparmor.security.beta.kubernetes.io/candidate",
-     "seccomp.security.alpha.kubernetes.io/pod", "io.kubernetes.cri-o.Devices"]
-)  # fmt: skip
-values = st.sampled_from(["", "a", "unconfined", "true", "runtime-default"])
-names = st.sampled_from(["a", "poise-artifact", "work", "default", "input"])
-quantities = st.builds("{}{}".format, st.integers(1, 500), st.sampled_from(sorted(UNITS)))
-amounts = st.dictionaries(st.sampled_from(["cpu", "memory", "nvidia.com/gpu"]), quantities)
-templates = st.fixed_dictionaries(
-    {},
-    optional={
-        "resources": st.fixed_dictionaries({}, optional={"requests": amounts, "limits": amounts}),
-        "nodeSelector": st.dictionaries(keys, values, max_size=3),
-        "nodeAffinity": st.lists(st.fixed_dictionaries({"key": keys, "operator": st.just("Exists")}), max_size=2),
-        "tolerations": st.lists(st.fixed_dictionaries({"key": keys, "value": values}), max_size=2),
-        "runtimeClassName": names,
-        "priorityClassName": names,
-        "imagePullSecrets": st.lists(names, max_size=2),
-        "volumes": st.lists(
-            st.fixed_dictionaries({"claimName": names, "mountPath": st.sampled_from(["/data", "/models/a", "/mnt/b"])}),
-            max_size=3,
-        ),
-        "annotations": st.dictionaries(keys, values, max_size=4),
-    },
-).map(PodTemplate.model_validate)
 kinds = st.sampled_from(TaskKind)
 
 
@@ -51,14 +24,19 @@ def make(kind: TaskKind, template: PodTemplate, settings: Settings = SETTINGS) -
     return pod_template(kind, "job-1", TOKEN, {"poise.dev/search": "s"}, template, settings)
 
 
+def under(default: PodTemplate) -> Settings:
+    """The settings of a platform with this default, be it one that would be refused at the start."""
+    return Settings(worker_image="worker", pod_template=default)
+
+
 def containers(pod: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {item["name"]: item for item in [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]}
 
 
-@given(kind=kinds, template=templates)
+@given(kind=kinds, default=templates, template=templates)
 @settings(max_examples=60)
-def test_no_template_undoes_the_hardening(kind: TaskKind, template: PodTemplate) -> None:
-    pod = make(kind, template)
+def test_no_template_undoes_the_hardening(kind: TaskKind, default: PodTemplate, template: PodTemplate) -> None:
+    pod = make(kind, template, under(default))
     spec = pod["spec"]
     assert spec["automountServiceAccountToken"] is False
     assert spec["enableServiceLinks"] is False
@@ -79,19 +57,20 @@ def test_no_template_undoes_the_hardening(kind: TaskKind, template: PodTemplate)
         assert all("valueFrom" not in variable for variable in container["env"])
     annotations = pod["metadata"]["annotations"]
     assert not any(word in name for name in annotations for word in ("apparmor", "seccomp", "cri-o"))
-    assert set(annotations) <= set(template.annotations)
+    assert set(annotations) <= {*default.annotations, *template.annotations}
     assert pod["metadata"]["labels"] == {"poise.dev/search": "s"}
     kinds_of_volumes = [next(key for key in volume if key != "name") for volume in spec["volumes"]]
     assert set(kinds_of_volumes) <= {"configMap", "emptyDir", "persistentVolumeClaim"}
     assert spec["activeDeadlineSeconds"] == {TaskKind.TRAIN: 4 * 3600, TaskKind.SCORE: 3600}.get(kind, 900)
 
 
-@given(kind=kinds, template=templates)
+@given(kind=kinds, default=templates, template=templates)
 @settings(max_examples=60)
-def test_candidate_code_gets_its_input_scratch_a_way_to_hand_over_and_the_tenants_data(
-    kind: TaskKind, template: PodTemplate
+def test_candidate_code_gets_its_input_scratch_a_way_to_hand_over_and_the_data_of_the_templates(
+    kind: TaskKind, default: PodTemplate, template: PodTemplate
 ) -> None:
-    pod = make(kind, template)
+    pod = make(kind, template, under(default))
+    volumes = (default if template.volumes is None else template).volumes or ()
     assert (CANDIDATE_CONTAINER in containers(pod)) is (kind in SPLIT_KINDS)
     for name, container in containers(pod).items():
         assert (TOKEN in str(container)) is (name == TASK_CONTAINER)
@@ -103,7 +82,7 @@ def test_candidate_code_gets_its_input_scratch_a_way_to_hand_over_and_the_tenant
             if "persistentVolumeClaim" in volume
         }
         mounts = container["volumeMounts"]
-        data = {f"data-{index}" for index in range(len(template.volumes))}
+        data = {f"data-{index}" for index in range(len(volumes))}
         assert {mount["name"] for mount in mounts} == {"input", "candidate-scratch", "work", *data}
         assert all(claims.get(mount["name"]) != SETTINGS.artifacts.claim for mount in mounts)
         assert all(mount["readOnly"] for mount in mounts if mount["name"] in {"input", *data})
@@ -111,18 +90,14 @@ def test_candidate_code_gets_its_input_scratch_a_way_to_hand_over_and_the_tenant
     assert order == ([LOOK_UP_CONTAINER, CANDIDATE_CONTAINER] if kind in SPLIT_KINDS else [])
 
 
-@given(kind=kinds, template=templates)
+@given(kind=kinds, default=defaults, template=templates)
 @settings(max_examples=60)
 def test_resources_name_at_least_what_we_name_and_ours_never_make_a_pod_impossible(
-    kind: TaskKind, template: PodTemplate
+    kind: TaskKind, default: PodTemplate, template: PodTemplate
 ) -> None:
-    def amount(text: str) -> float:
-        number = text.rstrip("".join(UNITS))
-        return float(number) * UNITS[text[len(number) :]]
-
     plain = containers(make(kind, PodTemplate()))
     wanted = template.resources
-    for name, container in containers(make(kind, template)).items():
+    for name, container in containers(make(kind, template, under(default))).items():
         ours, theirs = plain[name]["resources"], container["resources"]
         assert set(ours["requests"]) <= set(theirs["requests"])
         assert set(ours["limits"]) <= set(theirs["limits"])
@@ -138,3 +113,25 @@ def test_the_artifacts_cannot_be_mounted_as_data(kind: TaskKind) -> None:
     make(kind, template)
     with pytest.raises(InvalidInputError, match=r"evaluation\.template\.volumes: mine"):
         make(kind, template, Settings(worker_image="w", artifacts=ArtifactSettings(claim="mine")))
+
+
+def test_a_searchs_template_goes_over_the_platforms() -> None:
+    default = PodTemplate.model_validate({
+        "nodeSelector": {"pool": "searches", "zone": "a"}, "runtimeClassName": "gvisor", "priorityClassName": "low",
+        "tolerations": [{"key": "searches"}], "imagePullSecrets": ["registry"], "annotations": {"cost": "platform"},
+        "resources": {"limits": {"cpu": "2"}},
+    })  # fmt: skip
+    own = PodTemplate.model_validate(
+        {"nodeSelector": {"zone": "b"}, "tolerations": [], "resources": {"limits": {"memory": "8Gi"}}}
+    )
+    pod = make(TaskKind.SCORE, own, under(default))
+    spec = pod["spec"]
+    assert spec["nodeSelector"] == {"pool": "searches", "zone": "b"}
+    assert "tolerations" not in spec
+    assert (spec["runtimeClassName"], spec["priorityClassName"]) == ("gvisor", "low")
+    assert spec["imagePullSecrets"] == [{"name": "registry"}]
+    assert pod["metadata"]["annotations"] == {"cost": "platform"}
+    assert spec["containers"][0]["resources"] == {
+        "requests": {"cpu": "1", "memory": "1Gi"},
+        "limits": {"cpu": "2", "memory": "8Gi"},
+    }

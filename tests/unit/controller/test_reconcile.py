@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from functools import cache
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,33 +11,21 @@ from hypothesis import strategies as st
 
 from controller import reconcile, refusals
 from controller.api import ApiError
-from controller.manifests import MAX_INPUT_BYTES
-from poise_lib.resources import Search
 from poise_lib.resources.candidate import CandidatePhase
 from poise_lib.resources.search import SearchPhase
 from poise_lib.tasks.protocol import TaskKind, TaskRequest, TaskResult
-from tests.unit.controller.double import KEY, Controller, Crashed, Server, apply_search, drive
-from tests.unit.search.world import answer, make_search
-
-
-def tiny(**spec: Any) -> Search:
-    spec.setdefault("budget", {"candidates": 3, "concurrent": 2, "attempts": 10})
-    spec.setdefault("evaluation", {"confirmation": {"top": 1, "seeds": 2}})
-    return make_search(**spec)
-
-
-def started(search: Search | None = None) -> tuple[Server, Controller]:
-    server = Server()
-    apply_search(server, search or tiny())
-    return server, Controller(server)
-
-
-@cache
-def undisturbed() -> str:
-    server, controller = started()
-    asyncio.run(drive(server, controller, random.Random(0)))
-    assert server.search.status.phase is SearchPhase.COMPLETE
-    return server.archive()
+from tests.unit.controller.double import (
+    KEY,
+    Controller,
+    Crashed,
+    Server,
+    apply_search,
+    drive,
+    started,
+    tiny,
+    undisturbed,
+)
+from tests.unit.search.world import answer
 
 
 def condition(server: Server, kind: str) -> tuple[str, str]:
@@ -204,15 +190,15 @@ def test_a_task_whose_input_is_too_large_fails_its_candidate_and_leaves_no_job(m
             result.output["source"] = "".join(noise.choices("abcdefghijklmnopqrstuvwxyz", k=20_000))
         return result
 
-    monkeypatch.setattr("controller.manifests.MAX_INPUT_BYTES", 12_000)
-    assert MAX_INPUT_BYTES > 12_000
+    monkeypatch.setattr("controller.inputs.PART_BYTES", 4_500)
+    monkeypatch.setattr("controller.inputs.MAX_PARTS", 2)
     server = Server(bloat)
     apply_search(server, tiny())
     controller = Controller(server)
     asyncio.run(drive(server, controller, random.Random(0)))
     failed = next(item for item in controller.watches.candidates(KEY) if item.metadata.name == "s-001-0")
     assert failed.status.phase is CandidatePhase.FAILED
-    assert "too many for an object" in failed.status.message
+    assert "too many for 2 objects" in failed.status.message
     assert not any("s-001-0-verify" in name for name in server.worked)
     assert server.search.status.phase is SearchPhase.COMPLETE
     assert controller.reconciler.faults == {KEY: {}}

@@ -47,6 +47,7 @@ def test_settings_are_read_from_the_environment() -> None:
         ("POISE_LOG_LEVEL", "loud"),
         ("POISE_HEALTH_PORT", "http"),
         ("POISE_JOB_TTL_SECONDS", "-1"),
+        ("POISE_POD_TEMPLATE", '{"hostNetwork": true}'),
     ],
 )
 def test_a_wrong_setting_is_named(variable: str, value: str | None) -> None:

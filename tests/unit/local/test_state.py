@@ -10,12 +10,9 @@ from hypothesis import strategies as st
 
 from poise_lib.artifacts import digest_of
 from poise_lib.errors import InvalidInputError, StateError
-from poise_lib.local.runner import prune_checkpoints
 from poise_lib.local.state import StateDir, merge_search, to_yaml
-from poise_lib.resources import Candidate, Evaluation, Search
+from poise_lib.resources import Candidate, Search
 from poise_lib.resources.candidate import CandidateStatus, Implementation
-from poise_lib.resources.evaluation import EvaluationPhase, EvaluationStatus
-from poise_lib.resources.search import Best, SearchPhase
 
 
 def make_search(name: str = "s", **spec: object) -> Search:
@@ -99,24 +96,3 @@ def test_what_would_make_candidates_incomparable_cannot_be_changed(tmp_path: Pat
         merge_search(make_search(seed=5, baseline={"algorithm": "dapo"}), state)
     with pytest.raises(StateError, match="holds the search 's', not 'other'"):
         merge_search(make_search("other"), state)
-
-
-def make_run(candidate: str, policy: str) -> Evaluation:
-    document = {"metadata": {"name": f"{candidate}-full-0"}, "spec": {"search": "s", "candidate": candidate}}
-    status = EvaluationStatus(phase=EvaluationPhase.COMPLETE, policy=policy)
-    return Evaluation.model_validate(document).model_copy(update={"status": status})
-
-
-@pytest.mark.parametrize(("checkpoints", "left"), [("All", 3), ("Best", 2), ("None", 0)])
-def test_only_the_wanted_checkpoints_stay(tmp_path: Path, checkpoints: str, left: int) -> None:
-    state = StateDir(tmp_path)
-    names = ["s-000-0", "s-001-0", "s-001-1"]
-    runs = {name: make_run(name, state.artifacts.put(name.encode())) for name in names}
-    search = make_search(retention={"checkpoints": checkpoints})
-    best = Best(candidate="s-001-1", utility=2.0, baseline_utility=1.0)
-    going = search.status.model_copy(update={"best": best, "phase": SearchPhase.SUSPENDED})
-    prune_checkpoints(search.model_copy(update={"status": going}), runs, state)
-    assert all(state.artifacts.has(run.status.policy or "") for run in runs.values()), "the best may yet change"
-    ended = going.model_copy(update={"phase": SearchPhase.COMPLETE})
-    prune_checkpoints(search.model_copy(update={"status": ended}), runs, state)
-    assert sum(state.artifacts.has(run.status.policy or "") for run in runs.values()) == left

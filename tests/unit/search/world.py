@@ -103,6 +103,8 @@ def answer(request: TaskRequest) -> TaskResult:
                 for name, values in document["arms"].items()
             ]
             return TaskResult(output={"confirmed": confirmed})
+        case TaskKind.COLLECT:
+            return TaskResult(output={"removed": len(document["remove"])})
 
 
 class World:

@@ -26,6 +26,7 @@ from tests.kube.project_images import DOCKERFILES, TAG, VALUES, build_images
 
 NAMESPACE: Final = "demo"
 SEARCH: Final = "quickstart"
+DEADLINE: Final = "30m"
 Kubectl = Callable[..., str]
 
 
@@ -99,7 +100,11 @@ def _kind(state: Path) -> Path:
 def _follow(kubectl: Kubectl) -> None:
     """Apply the quickstart and show how it goes, until it has ended."""
     kubectl("create", "namespace", NAMESPACE)
-    kubectl("apply", "-n", NAMESPACE, "-f", str(ROOT / "examples" / "quickstart.yaml"))
+    search = yaml.safe_load((ROOT / "examples" / "quickstart.yaml").read_text(encoding="utf-8"))
+    # A pod takes longer to start than a process, and the deadline is one for a laptop.
+    search["spec"]["budget"]["deadline"] = DEADLINE
+    _say(f"kubectl apply -f examples/quickstart.yaml (its deadline set to {DEADLINE})")
+    kubectl("apply", "-n", NAMESPACE, "-f", "-", stdin=yaml.safe_dump(search))
     _say(f"kubectl get searches -n {NAMESPACE} -w")
     shown, phase = "", ""
     while phase not in ("Complete", "Failed"):

@@ -14,6 +14,7 @@ from typing import Any, Final
 import pytest
 
 from controller import inputs
+from controller.reconcile import STALE_INPUT_SECONDS
 from tests.integration.kube.documents import path
 from tests.kube.assets import MissingError, unavailable
 from tests.kube.client import Client, Document, namespaced
@@ -127,6 +128,7 @@ def large(operator: Controller, admin: Client, namespace: str) -> Iterator[str]:
     admin.delete(path("Search", namespace))
 
 
+@pytest.mark.slow
 def test_input_goes_in_parts_and_a_job_never_takes_those_of_an_earlier_one(
     large: str, operator: Controller, admin: Client
 ) -> None:
@@ -148,10 +150,19 @@ def test_input_goes_in_parts_and_a_job_never_takes_those_of_an_earlier_one(
         "tiny-000-0" if index == 0 else f"mine-{index:03}": noise(random.Random(index)) for index in range(SIZE)
     }
 
+    version = admin.get(core(large, "jobs"))["metadata"]["resourceVersion"]
     admin.delete(core(large, "jobs", SELECT), propagationPolicy="Background")
+    told = admin.text(
+        "GET", core(large, "jobs"), watch="true", resourceVersion=version, timeoutSeconds=int(4 * STALE_INPUT_SECONDS)
+    )
+    changes = [event["type"] for event in map(json.loads, told.splitlines())]
+    if any(owner(item) == job["metadata"]["uid"] for item in parts(admin, large).values()):
+        assert changes[0] == "DELETED"
+        assert 1 <= changes.count("ADDED") <= 5, "it is tried again, and not all the time"
+        assert "DELETED" in changes[2:], "and given up while something is in the way"
 
     def again() -> tuple[Document, dict[str, Document]] | None:
-        """Look, and take what has no owner any more, as the garbage collector does; here there may be none."""
+        """Look, and take what has no owner any more, as the garbage collector does; in most runs there is none here."""
         alive = {item["metadata"]["uid"] for item in admin.get(core(large, "jobs"))["items"]}
         for name, item in parts(admin, large).items():
             if owner(item) not in alive:

@@ -14,7 +14,7 @@ import structlog
 from controller import handlers, logs
 from controller.api import Api
 from controller.handlers import Indexed
-from controller.health import Health, audit, serve
+from controller.health import Health, audit, closed, serve
 from controller.lease import Lease, LeaseLost
 from controller.metrics import Metrics
 from controller.reconcile import Reconciler
@@ -30,6 +30,7 @@ async def operate(settings: Settings) -> None:
 
     Raises:
         LeaseLost: another controller has taken over.
+        InvalidInputError: there are no rights in any of the namespaces.
     """
     api = await Api.connect()
     metrics, health, world = Metrics(), Health(), Indexed()
@@ -55,13 +56,19 @@ async def operate(settings: Settings) -> None:
         acquiring.result()
         health.leading = True
         health.beat()
+        left_out = await closed(api, settings.namespaces)
+        namespaces = tuple(name for name in settings.namespaces if name not in left_out)
+        if left_out:
+            log.error("no rights in these namespaces: they are left out", namespaces=sorted(left_out))
+        if settings.namespaces and not namespaces:
+            raise InvalidInputError("POISE_NAMESPACES: no rights in any of them; upgrade the chart once they are there")
         watching = kopf.operator(
             registry=handlers.registry(world, queue, reconciler),
             clusterwide=not settings.namespaces,
-            namespaces=settings.namespaces,
+            namespaces=namespaces,
             stop_flag=stop,
         )
-        auditing = audit(api, health, world.versions, settings.namespaces)
+        auditing = audit(api, health, world.versions, namespaces, left_out)
         parts = {asyncio.create_task(part) for part in (queue.run(), lease.keep(), auditing, watching)}
         done, rest = await asyncio.wait({stopping, *parts}, return_when=asyncio.FIRST_COMPLETED)
         # kopf takes the signals over while it runs, and then ends by itself, cancelling what it does not know.
@@ -95,6 +102,9 @@ def main() -> int:
     except LeaseLost as error:
         log.error("the lease is lost", error=str(error))
         return 1
+    except InvalidInputError as error:
+        log.error("there is nothing to watch", error=str(error))
+        return error.exit_code
     return 0
 
 

@@ -119,8 +119,8 @@ class Api:
     async def items(self, resource: Resource, namespace: str, **query: str) -> list[Document]:
         """The objects of a collection that match ``labelSelector`` or ``fieldSelector``."""
         path = f"{resource.path(namespace)}?{urlencode(query)}" if query else resource.path(namespace)
-        found: list[Document] = (await self._document("list", "GET", resource, path))["items"]
-        return found
+        found: list[Document] | None = (await self._document("list", "GET", resource, path))["items"]
+        return found or []
 
     async def versions(self, resource: Resource, namespace: str, selector: str) -> list[Version]:
         """The versions of all objects, in pages and without their content; of one that is being deleted 0."""
@@ -129,7 +129,7 @@ class Api:
         while True:
             path = f"{resource.path(namespace)}?{urlencode(query)}"
             page = json.loads(await self._call("list", "GET", resource, path, None, accept=METADATA_ONLY))
-            for item in page["items"]:
+            for item in page["items"] or ():  # of no object at all the server lists null
                 metadata = item["metadata"]
                 version = 0 if "deletionTimestamp" in metadata else int(metadata["resourceVersion"])
                 owners = (owner["uid"] for owner in metadata.get("ownerReferences", ()) if owner.get("controller"))

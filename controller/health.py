@@ -58,14 +58,50 @@ class Health:
         return not self.leading or (not self.behind and time.monotonic() - self.heartbeat < DEAD_AFTER)
 
 
-async def audit(api: Api, health: Health, watched: Callable[[], Versions], namespaces: tuple[str, ...]) -> None:
-    """Compare for ever.  An API server that cannot be asked is no fault of the watches."""
+async def closed(api: Api, namespaces: tuple[str, ...]) -> set[str]:
+    """The namespaces of a list in which this controller has no rights, as when one was deleted and its rights with it.
+
+    kopf gives up all of its watches when it may not open one.
+
+    Raises:
+        ApiError: the API server refused for another reason.
+        OSError: it could not be asked.
+    """
+    refused = set()
+    for namespace in namespaces:
+        try:
+            await api.versions(SEARCHES, namespace, "")
+        except ApiError as error:
+            if error.status != 403:
+                raise
+            refused.add(namespace)
+    return refused
+
+
+async def audit(
+    api: Api, health: Health, watched: Callable[[], Versions], namespaces: tuple[str, ...], left_out: set[str]
+) -> None:
+    """Compare for ever.  An API server that cannot be asked is no fault of the watches.
+
+    Args:
+        api: the API server.
+        health: takes in what is found.
+        watched: what the watches have brought.
+        namespaces: that are watched; all if empty.
+        left_out: namespaces to be watched once there are rights in them: by the next process.
+    """
     while True:
         await asyncio.sleep(AUDIT_EVERY)
         try:
-            health.compare(await _served(api, namespaces), watched())
+            shut = await closed(api, namespaces)
+            # Of one that was deleted nothing is served: what its watch still shows is behind, and the next process leaves it out.
+            open_ones = tuple(name for name in namespaces if name not in shut)
+            health.compare(await _served(api, open_ones) if open_ones or not namespaces else {}, watched())
             if health.behind:
                 log.error("a watch is dead", behind=health.behind)
+            elif opened := left_out - await closed(api, tuple(left_out)):
+                health.behind = f"namespace {min(opened)}"
+                log.warning("a namespace can be watched now; another process will", namespaces=sorted(opened))
         except (ApiError, OSError, TimeoutError) as error:
             log.warning("the watches could not be audited", error=str(error))
         health.beat()

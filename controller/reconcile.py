@@ -30,8 +30,9 @@ from controller.api import (
 from controller.attempts import Consulted, observe
 from controller.cache import Broken, Key, Overlay
 from controller.events import happenings, publish, unreadable
-from controller.jobs import JobState, JobView, Outcome, view
+from controller.jobs import JobState, JobView, Outcome, job_name, view
 from controller.metrics import Metrics
+from controller.namesakes import in_the_way
 from controller.outcomes import Judged, judge, record
 from controller.picture import Picture, Resources, World, known, whole
 from controller.refusals import TASKS, Refusal, can_be_told, first_in_the_way, subject
@@ -288,11 +289,20 @@ class Reconciler:
                 raise
             if error.missing and isinstance(action, Update):
                 self.overlays[action.resource.kind].drop(key, known(picture, action.resource))
+            if error.reason == "AlreadyExists" and (why := await self._namesake(key, picture, action)):
+                self._hold(key, action, why)
+                return True
             log.debug("the picture was old", error=str(error))
             return False
         except InvalidInputError as error:  # of the search's template, which can be corrected
             self._hold(key, action, str(error))
         return True
+
+    async def _namesake(self, key: Key, picture: Picture, action: Action) -> str:
+        if isinstance(action, StartTask):
+            name = job_name(action.request.name, next_attempt(picture, action.request))
+            return await in_the_way(self.api, key, "Job", name)
+        return await in_the_way(self.api, key, action.resource.kind, action.resource.metadata.name)
 
     def _hold(self, key: Key, action: Action, text: str) -> None:
         log.warning("refused", what=subject(action), error=text)
@@ -336,7 +346,7 @@ class Reconciler:
             fault = TaskFault(reason=REASON_TASK_FAILED, message=str(error))
             self.faults.setdefault(key, {})[request.name] = TaskResult(fault=fault)
             return
-        attempt = 1 + max((job.attempt for job in picture.jobs.values() if job.task == request.name), default=0)
+        attempt = next_attempt(picture, request)
         wanted = manifests.job(request, attempt, picture.search, self.settings, len(parts))
         self.checked.discard(key)  # until all of it is there, whatever happens in between
         body = await inputs.start(self.api, key[0], wanted, parts)
@@ -379,3 +389,8 @@ class Reconciler:
             picture.candidates[item.metadata.name] = item
         else:
             picture.evaluations[item.metadata.name] = item
+
+
+def next_attempt(picture: Picture, request: TaskRequest) -> int:
+    """Number of the attempt that a task is started with now."""
+    return 1 + max((job.attempt for job in picture.jobs.values() if job.task == request.name), default=0)

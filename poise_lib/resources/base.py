@@ -15,9 +15,14 @@ from pydantic.alias_generators import to_camel
 
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 
-SearchName = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=30)]
-"""A DNS label of at most 30 characters, so that names built from it fit a label (63)."""
-ObjectName = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=63)]
+MAX_NAME = 63
+"""Characters of an object's name, so that it fits a label."""
+MAX_SEARCH_NAME = 30
+"""Of a Search's, because the names of its candidates, evaluations and tasks are built from it."""
+
+SearchName = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=MAX_SEARCH_NAME)]
+"""A DNS label."""
+ObjectName = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=MAX_NAME)]
 MetricName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./@-]*$", max_length=64)]
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)]
 ShortText = Annotated[str, StringConstraints(max_length=256)]

@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from poise_lib.names import ANNOTATION_DEPTH, GROUP, VERSION
+from poise_lib.resources.base import MAX_NAME, MAX_SEARCH_NAME, NAME_PATTERN, cel
 from poise_lib.resources.candidate import Candidate
 from poise_lib.resources.evaluation import Evaluation
 from poise_lib.resources.messages import inner_model
@@ -202,9 +203,8 @@ def crd_yaml(kind: Kind) -> str:
 
 def _metadata(model: type[BaseModel]) -> dict[str, Any]:
     """Kubernetes owns metadata's schema; only its name may be narrowed."""
-    if model is not Search:
-        return {"type": "object"}
-    return {"type": "object", "properties": {"name": {"type": "string", "maxLength": 30}}}
+    longest = MAX_SEARCH_NAME if model is Search else MAX_NAME
+    return {"type": "object", "properties": {"name": {"type": "string", "maxLength": longest, "pattern": NAME_PATTERN}}}
 
 
 def _object(definitions: dict[str, Any], field: FieldInfo, *, defaults: bool) -> dict[str, Any]:
@@ -243,7 +243,16 @@ def _schema(
         values = raw.get("additionalProperties") or next(iter(raw["patternProperties"].values()))
         out["additionalProperties"] = _schema(values, definitions, None, defaults=defaults)
         out.setdefault("maxProperties", MAX_MAP_KEYS)
+        if "patternProperties" in raw and defaults:  # a status is the controller's own
+            out.update(_key_rule(raw))
     return out
+
+
+def _key_rule(raw: dict[str, Any]) -> dict[str, Any]:
+    """What a structural schema has no word for: how the keys of a map are written."""
+    pattern, longest = next(iter(raw["patternProperties"])), raw["propertyNames"]["maxLength"]
+    rule = f"self.all(key, size(key) <= {longest} && key.matches('{pattern}'))"
+    return cel(rule, f"every key must match {pattern} and have at most {longest} characters")
 
 
 def _properties(

@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, JsonValue, field_validator, model_valida
 
 from poise_lib.names import API_VERSION
 from poise_lib.resources.base import (
+    MAX_SEARCH_NAME,
     Duration,
     Finite,
     Fraction,
@@ -449,8 +450,8 @@ class Search(Model):
     @field_validator("metadata")
     @classmethod
     def _short_name(cls, metadata: ObjectMeta) -> ObjectMeta:
-        if len(metadata.name) > 30:
+        if len(metadata.name) > MAX_SEARCH_NAME:
             raise ValueError(
-                f"name has {len(metadata.name)} characters; at most 30, so that names built from it fit a label"
+                f"name has {len(metadata.name)} characters; at most {MAX_SEARCH_NAME}, so that names built from it fit a label"
             )
         return metadata

@@ -18,8 +18,10 @@ LabelKey = Annotated[
     str, StringConstraints(pattern=r"^([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$", max_length=253)
 ]
 LabelValue = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$", max_length=63)]
-MountPath = Annotated[str, StringConstraints(pattern=r"^/(data|models|mnt)(/[A-Za-z0-9._-]+)*$", max_length=256)]
-"""Below /data, /models or /mnt, so that no mount covers what a task rests on."""
+MountPath = Annotated[
+    str, StringConstraints(pattern=r"^/(data|models|mnt)(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$", max_length=256)
+]
+"""Below /data, /models or /mnt, so that no mount covers what a task rests on; no part begins with a dot, which leads out."""
 
 
 class Resources(Model):

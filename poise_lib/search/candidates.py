@@ -29,13 +29,13 @@ from poise_lib.names import (
     REASON_VERIFICATION_FAILED,
 )
 from poise_lib.resources import Candidate, Evaluation
-from poise_lib.resources.base import ObjectMeta
+from poise_lib.resources.base import MAX_NAME, ObjectMeta
 from poise_lib.resources.candidate import FINAL_CANDIDATE_PHASES, CandidatePhase, Implementation
 from poise_lib.resources.evaluation import EvaluationPhase, EvaluationSpec, Fidelity
 from poise_lib.resources.suites import SUITES
 from poise_lib.search.actions import Action, Create, StartTask, Update
 from poise_lib.search.evaluations import of_this_code
-from poise_lib.search.naming import MAX_NAME, candidate_name, confirmation_seeds, evaluation_name, search_seeds
+from poise_lib.search.naming import candidate_name, confirmation_seeds, evaluation_name, search_seeds
 from poise_lib.search.observed import Observed
 from poise_lib.search.steps import Done, GivenUp, Waiting, step
 from poise_lib.tasks.documents import (

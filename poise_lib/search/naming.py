@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from poise_lib.resources.evaluation import Fidelity
 
-MAX_NAME = 63
-"""Of an object, so that its name fits a label; see :data:`poise_lib.resources.base.ObjectName`."""
 _SEEDS_A_SEARCH = 1000
 _CONFIRM_OFFSET = 500
 

@@ -277,11 +277,17 @@ def test_a_digest_goes_before_a_tag() -> None:
 CUSTOM: Final = "poise.dev"
 CALLS: Final[dict[tuple[str, str, str], tuple[Rule, ...]]] = {
     ("health", "versions", "resource"): (("list", CUSTOM, "searches"), ("list", "batch", "jobs")),
+    ("health", "versions", "SEARCHES"): (("list", CUSTOM, "searches"),),
     ("events", "create", "EVENTS"): (("create", "", "events"),),
     ("inputs", "create", "JOBS"): (("create", "batch", "jobs"),),
     ("inputs", "create", "CONFIG_MAPS"): (("create", "", "configmaps"),),
     ("inputs", "versions", "CONFIG_MAPS"): (("list", "", "configmaps"),),
     ("inputs", "delete", "JOBS"): (("delete", "batch", "jobs"),),
+    ("namesakes", "items", "_CUSTOM.get(kind, JOBS)"): (
+        ("list", CUSTOM, "candidates"),
+        ("list", CUSTOM, "evaluations"),
+        ("list", "batch", "jobs"),
+    ),
     ("lease", "get", "LEASES"): (("get", "coordination.k8s.io", "leases"),),
     ("lease", "create", "LEASES"): (("create", "coordination.k8s.io", "leases"),),
     ("lease", "replace", "LEASES"): (("update", "coordination.k8s.io", "leases"),),

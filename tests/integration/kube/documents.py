@@ -28,7 +28,7 @@ _BY_PATTERN: Final = {
     r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$": "500m",
     r"^([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$": "example.com/pool",
     r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$": "gpu",
-    r"^/(data|models|mnt)(/[A-Za-z0-9._-]+)*$": "/data/models",
+    r"^/(data|models|mnt)(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$": "/data/models",
 }
 
 

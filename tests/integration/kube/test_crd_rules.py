@@ -57,6 +57,22 @@ def _fixed(name: str, *refuses: Document, widened: bool = False) -> Case:
 
 _LABELS: Document = {"metadata": {"labels": {"team": "one"}}}
 
+
+def _keyed(place: str, value: str) -> Case:
+    """The keys of a map in the template of pods."""
+
+    def patch(key: str) -> Document:
+        document: Document = {key: value}
+        for step in reversed(f"evaluation.template.{place}".split(".")):
+            document = {step: document}
+        return {"spec": document}
+
+    keys = ("example.com/good", "a")
+    wrong = ("my key", "-a", "k" * 254)
+    path = f".spec.evaluation.template.{place}"
+    return Case("Search", path, "every key must match", tuple(map(patch, keys)), tuple(map(patch, wrong)))
+
+
 CASES = (
     Case(
         "Search",
@@ -141,6 +157,15 @@ CASES = (
         (_LABELS,),
         (_spec(seed=1), _spec(nano={"steps": 31}), _spec(fidelity="probe")),
         update=True,
+    ),
+    *(
+        _keyed(place, value)
+        for place, value in {
+            "nodeSelector": "x",
+            "annotations": "x",
+            "resources.requests": "1",
+            "resources.limits": "1",
+        }.items()
     ),
 )
 

@@ -97,17 +97,15 @@ class TestRefused:
                 continue  # one machine has no such bound
             with pytest.raises(InvalidInputError) as refusal:
                 parse_documents(yaml.dump(item.document, Dumper=yaml.CSafeDumper), "input")
-            if f" {item.named} " not in str(refusal.value):
+            if not any(f" {item.named}{end}" in str(refusal.value) for end in (" ", ".", "[")):  # or what is in it
                 wrong.append(f"{item.id} -> {refusal.value}")
         assert wrong == []
 
-    @pytest.mark.xfail(strict=True, reason="dots lead out of /data, over /artifacts and what a task rests on")
     @pytest.mark.parametrize("mount", ["/data/../artifacts", "/models/..", "/mnt/./x"])
     def test_no_data_is_mounted_elsewhere_by_dots(self, admin: Client, namespace: str, mount: str) -> None:
         volumes = [{"claimName": "mine", "mountPath": mount}]
         _refused(admin, namespace, _templated(volumes=volumes), "spec.evaluation.template.volumes[0].mountPath")
 
-    @pytest.mark.xfail(strict=True, reason="the models refuse such keys, and the search is left out with an Event")
     @pytest.mark.parametrize("place", ["nodeSelector", "annotations", "resources.limits", "resources.requests"])
     def test_keys_that_no_model_takes(self, admin: Client, namespace: str, place: str) -> None:
         value: Document = {"my key": "1"}
@@ -115,7 +113,6 @@ class TestRefused:
             value = {step: value}
         _refused(admin, namespace, _templated(**value), f"spec.evaluation.template.{place}")
 
-    @pytest.mark.xfail(strict=True, reason="the models refuse such names, and the object is left out with an Event")
     @pytest.mark.parametrize(
         ("kind", "name"),
         [
@@ -141,9 +138,12 @@ def _refused(admin: Client, namespace: str, document: Document, named: str) -> N
 
 
 @pytest.fixture(scope="module")
-def team(control_plane: ControlPlane) -> str:
-    """The namespace of all searches of the second half."""
-    return control_plane.create_namespace("malformed")
+def team(control_plane: ControlPlane) -> Iterator[str]:
+    """The namespace of all searches of the second half; nothing stays there for other controllers."""
+    yield (namespace := control_plane.create_namespace("malformed"))
+    for kind in MODELS:
+        control_plane.client.delete(path(kind, namespace))
+    control_plane.client.delete(namespaced("batch/v1", namespace, "jobs"), propagationPolicy="Background")
 
 
 @pytest.fixture(scope="module")
@@ -195,10 +195,14 @@ class Desk:
             self.evaluation(name, search, "nobody")
         self.status(kind, name, metrics={"my metric": 1.0})
 
+    def field(self, kind: str, name: str, field: str) -> Any:
+        """A field of a status; nothing where it is not there."""
+        return self.client.get(path(kind, self.namespace, name)).get("status", {}).get(field)
+
     def stalled(self, name: str) -> str:
         """What the condition Stalled of a search says; nothing where it is not stalled."""
-        status = self.client.get(path("Search", self.namespace, name)).get("status", {})
-        (found,) = [item for item in status.get("conditions", ()) if item["type"] == "Stalled"] or [{"status": "False"}]
+        conditions = self.field("Search", name, "conditions") or ()
+        (found,) = [item for item in conditions if item["type"] == "Stalled"] or [{"status": "False"}]
         return f"{found['reason']}: {found['message']}" if found["status"] == "True" else ""
 
     def told(self, name: str) -> str:
@@ -280,7 +284,6 @@ class TestAdmitted:
         desk.wait_for_job("blocked-000-0-implement-1-1")
         eventually(lambda: not desk.stalled("blocked"), "a search that goes on")
 
-    @pytest.mark.xfail(strict=True, reason="it waits for ever for the watch to bring what is not of this search")
     @pytest.mark.parametrize("what", ["candidate", "job"])
     def test_a_name_that_something_else_has_is_told(self, desk: Desk, what: str) -> None:
         name = f"taken-{what}"
@@ -294,6 +297,7 @@ class TestAdmitted:
 
     def test_nonsense_beside_a_search_does_not_stop_it(self, desk: Desk) -> None:
         desk.candidate("cross-a", "hand", parents=["cross-b"])
+        desk.status("Candidate", "cross-a", phase="Failed")
         desk.candidate("cross-b", "hand", parents=["cross-a", "cross-b", "nobody"])
         desk.candidate("far", "hand", round=2**62, slot=2**63 - 1)
         desk.candidate("nobodys", "no-such-search")
@@ -309,11 +313,14 @@ class TestAdmitted:
         desk.job("ours-1", ours)
         desk.job("ours-2", ours | {"poise.dev/attempt": "many"}, {"poise.dev/task": "x"})
         desk.job("ours-3", ours | {"poise.dev/attempt": "9" * 40}, {"poise.dev/task": "x", "poise.dev/outcome": "?"})
+        desk.candidate("hand-000-0", "hand")
+        desk.status("Candidate", "hand-000-0", phase="Archived", utility=1.0)
         desk.search("hand", deletionPolicy="Delete", budget={"candidates": 20, "concurrent": 20})
-        desk.wait_for_job("hand-000-0-implement-1-1")
         desk.wait_for_job("cross-b-implement-1-1")
-        reason = eventually(lambda: _reason(desk, "x" * 63), "the end of a candidate whose name is too long")
-        assert reason == "EvaluationFailed"
+        eventually(
+            lambda: desk.field("Search", "hand", "progress") == "3/20", "an end of the one whose name is too long"
+        )
+        assert desk.field("Candidate", "x" * 63, "reason") == "EvaluationFailed"
 
     def test_statuses_that_contradict_themselves_do_not_stop_a_search(self, desk: Desk) -> None:
         passed = {"passed": True, "revision": 1, "checks": 0}
@@ -341,9 +348,4 @@ class TestAdmitted:
         assert "\npoise_reconcile_errors_total 0.0\n" in operator.page("/metrics")
         assert [record for record in operator.records() if "exception" in record] == []
         told = {"refused", "an object does not fit its model", "a candidate could not be adopted yet"}
-        assert {record["event"] for record in operator.complaints()} == told
-
-
-def _reason(desk: Desk, candidate: str) -> str:
-    status = desk.client.get(path("Candidate", desk.namespace, candidate)).get("status", {})
-    return str(status.get("reason", ""))
+        assert {record["event"] for record in operator.complaints()} <= told

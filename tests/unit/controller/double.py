@@ -84,8 +84,12 @@ class Server:
 
     def matching(self, plural: str, namespace: str, asked: dict[str, str]) -> Iterator[Document]:
         wanted = [term.split("=") for term in asked.get("labelSelector", "").split(",") if term]
-        for (kind, space, _), item in self.objects.items():
+        selector = asked.get("fieldSelector", "")
+        only = selector.removeprefix("metadata.name=") if selector.startswith("metadata.name=") else None
+        for (kind, space, name), item in self.objects.items():
             labels = item["metadata"].get("labels", {})
+            if only is not None and name != only:
+                continue
             if (kind, space) == (plural, namespace) and all(labels.get(key) == value for key, value in wanted):
                 yield item
 

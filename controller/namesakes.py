@@ -1,0 +1,33 @@
+"""What bears a name that a search wants and is not the search's: nothing would ever bring it into the search's picture."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from controller.api import CANDIDATES, EVALUATIONS, JOBS, Api, Document, Resource
+from controller.cache import Key
+
+_CUSTOM: Final[dict[str, Resource]] = {"Candidate": CANDIDATES, "Evaluation": EVALUATIONS}
+
+
+async def in_the_way(api: Api, key: Key, kind: str, name: str) -> str:
+    """A sentence on the object of this name, if it is somebody else's; empty when it is the search's own, or gone.
+
+    Args:
+        api: the API server.
+        key: of the search.
+        kind: Candidate, Evaluation or Job.
+        name: that the search wants.
+    """
+    found = await api.items(_CUSTOM.get(kind, JOBS), key[0], fieldSelector=f"metadata.name={name}")
+    if not found or _may_be_ours(kind, found[0], key[1]):
+        return ""
+    return f"{kind} {name} is there already and belongs to something else: delete it, or rename the search"
+
+
+def _may_be_ours(kind: str, item: Document, search: str) -> bool:
+    if kind in _CUSTOM:
+        return bool(item.get("spec", {}).get("search") == search)
+    # One of an earlier search of this name goes by itself.
+    owners = item["metadata"].get("ownerReferences", ())
+    return any((owner["kind"], owner["name"]) == ("Search", search) for owner in owners)

@@ -93,15 +93,16 @@ async def audit(
     while True:
         await asyncio.sleep(AUDIT_EVERY)
         try:
-            shut = await closed(api, namespaces)
-            # Of one that was deleted nothing is served: what its watch still shows is behind, and the next process leaves it out.
-            open_ones = tuple(name for name in namespaces if name not in shut)
-            health.compare(await _served(api, open_ones) if open_ones or not namespaces else {}, watched())
-            if health.behind:
-                log.error("a watch is dead", behind=health.behind)
-            elif opened := left_out - await closed(api, tuple(left_out)):
-                health.behind = f"namespace {min(opened)}"
-                log.warning("a namespace can be watched now; another process will", namespaces=sorted(opened))
+            # Whatever has changed, the next process does right by it from the start.
+            if changed := await closed(api, namespaces) | (left_out - await closed(api, tuple(left_out))):
+                health.behind = f"namespace {min(changed)}"
+                log.error(
+                    "rights in namespaces have come or gone; the next process sees to it", namespaces=sorted(changed)
+                )
+            else:
+                health.compare(await _served(api, namespaces), watched())
+                if health.behind:
+                    log.error("a watch is dead", behind=health.behind)
         except (ApiError, OSError, TimeoutError) as error:
             log.warning("the watches could not be audited", error=str(error))
         health.beat()

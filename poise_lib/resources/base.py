@@ -7,10 +7,11 @@ Rules that an API server can check by itself stand beside the models in ``model_
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 from pydantic.alias_generators import to_camel
 
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
@@ -31,9 +32,17 @@ Source = Annotated[str, StringConstraints(max_length=24_000)]
 """Candidate source; bounded so that a Candidate stays under 30 KiB."""
 Duration = Annotated[str, StringConstraints(pattern=r"^([0-9]+h)?([0-9]+m)?([0-9]+s)?$", min_length=2, max_length=32)]
 """Like 45m or 1h30m."""
+
 Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-Timestamp = Annotated[str, StringConstraints(max_length=40)]
+
+
+def _rfc3339(text: str) -> str:
+    datetime.fromisoformat(text)
+    return text
+
+
+Timestamp = Annotated[str, StringConstraints(max_length=40), AfterValidator(_rfc3339)]
 """RFC 3339, such as 2026-11-23T09:00:00Z."""
 
 

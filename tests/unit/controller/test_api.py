@@ -93,6 +93,13 @@ def test_versions_come_in_pages_with_who_controls_them_and_what_is_being_deleted
     assert found.calls == {("list", "batch", "jobs"): 2}
 
 
+def test_an_empty_list_of_metadata_is_null() -> None:
+    nothing = {"metadata": {}, "items": None}
+    some, _ = api((200, nothing), (200, nothing))
+    assert asyncio.run(some.versions(JOBS, "n", "")) == []
+    assert asyncio.run(some.items(JOBS, "n")) == []
+
+
 def test_deleting_what_is_gone_is_no_error() -> None:
     asyncio.run(api((404, {"reason": "NotFound"}))[0].delete(JOBS, "n", "j"))
     with pytest.raises(ApiError):

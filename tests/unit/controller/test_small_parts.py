@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from prometheus_client import generate_latest
 
-from controller.api import ApiError
+from controller import health as audits
+from controller.api import ApiError, Resource, Version
 from controller.cache import Broken
 from controller.events import Happening, document, happenings, publish, unreadable
-from controller.health import Health
+from controller.health import Health, audit
 from controller.metrics import Metrics
 from controller.settings import Settings
 from poise_lib.errors import InvalidInputError
@@ -90,6 +91,32 @@ def test_a_heartbeat_that_stops_is_noticed_and_waiting_for_the_lease_is_no_death
     assert not health.alive
     health.leading = False
     assert health.alive
+
+
+@pytest.mark.parametrize(
+    ("shut", "left_out", "behind"),
+    [((), (), ""), (("b",), (), "namespace b"), ((), ("c",), "namespace c"), (("c",), ("c",), "")],
+)
+def test_rights_that_come_or_go_are_for_the_next_process(
+    monkeypatch: pytest.MonkeyPatch, shut: tuple[str, ...], left_out: tuple[str, ...], behind: str
+) -> None:
+    class Partly(FakeApi):
+        async def versions(self, resource: Resource, namespace: str, selector: str) -> list[Version]:
+            if namespace in shut:
+                raise ApiError(403, "Forbidden", "no rights")
+            return []
+
+    async def one_round(health: Health) -> None:
+        monkeypatch.setattr(audits, "AUDIT_EVERY", 0.0)
+        auditing = asyncio.create_task(audit(Partly(Server()), health, dict, ("a", "b"), set(left_out)))
+        for _ in range(50):
+            await asyncio.sleep(0)
+        auditing.cancel()
+
+    health = Health(leading=True)
+    asyncio.run(one_round(health))
+    assert health.behind == behind
+    assert health.alive is not bool(behind)
 
 
 def observed(**status: Any) -> Search:

@@ -106,7 +106,7 @@ class Reconciler:
         refusal = self.refusals.get(key)
         if refusal is not None and refusal.over:
             del self.refusals[key]
-        if key not in self.refusals:
+        if key not in self.refusals and not picture.ended:  # one that has ended was prepared for, and asks for nothing
             await self._prepare(key)
         await self._adopt(key, picture)
         await self._inputs_are_there(key, picture)

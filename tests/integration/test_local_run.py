@@ -34,8 +34,8 @@ def digest(state: Path) -> str:
 
 
 def stored_results(state: Path) -> dict[str, float]:
-    """Results in the artifact store with the time at which each was written."""
-    return {path.name: path.stat().st_mtime for path in (state / "artifacts" / "results").iterdir()}
+    """Results in the artifact store with the time at which each was written; not what a killed writer left half done."""
+    return {path.name: path.stat().st_mtime for path in (state / "artifacts" / "results").glob("[!.]*.json")}
 
 
 def until(condition: object, process: subprocess.Popen[str], seconds: float = 300.0) -> bool:

@@ -36,6 +36,7 @@ TINY: Final[Document] = {
             "confirmation": {"top": 1, "seeds": 2},
         },
         "budget": {"candidates": 3, "concurrent": 3},
+        "retention": {"checkpoints": "None"},
     },
 }
 """Everything that a search does, at the smallest size: what it finds means nothing."""
@@ -51,6 +52,7 @@ def small() -> Document:
     manifest["spec"]["strategy"]["parentsPerRound"] = 1
     manifest["spec"]["evaluation"]["confirmation"]["top"] = 0
     manifest["spec"]["budget"] = {"candidates": 2, "concurrent": 2}
+    manifest["spec"]["retention"] = {"checkpoints": "All"}
     return manifest
 
 

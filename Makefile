@@ -16,7 +16,7 @@ INSTALL = $(PIP) install --disable-pip-version-check --constraint constraints.tx
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test e2e faults cluster-demo lint format generate bench constraints clean
+.PHONY: help demo test images e2e faults cluster-demo lint format generate bench constraints clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -26,6 +26,9 @@ demo: $(VENV)/.installed ## Install, then run a small search from end to end
 
 test: $(VENV)/.installed-dev ## Run the tests (PYTEST_ARGS="-n 0 -k name" for some)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+images: $(VENV)/.installed-dev ## Build the images that the next two run (needs root, buildah and debootstrap)
+	$(BIN)/python -m tests.kube images $(VENV)/images
 
 e2e: $(VENV)/.installed-dev ## Run the operator in a real cluster (needs root and KUBEBUILDER_ASSETS; see CONTRIBUTING.md)
 	POISE_IMAGES=$(CURDIR)/$(VENV)/images $(BIN)/python -m pytest -n 0 -m e2e

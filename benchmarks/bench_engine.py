@@ -20,9 +20,9 @@ from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
-import plain_engine
 import torch
 
+from benchmarks import plain_engine
 from poise_lib.algorithms.loading import algorithm_from_module
 from poise_lib.algorithms.zoo import grpo
 from poise_lib.evaluation import trajectory as names

@@ -71,6 +71,21 @@ class Indexed:
         return [item for item in found if isinstance(item, Search)]
 
 
+class _NoDiff(kopf.DiffBaseStorage):
+    """Nothing of ours asks kopf what has changed; by default it copies the body of every event to be able to tell."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        """Nothing to compare."""
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: Any) -> kopf.BodyEssence | None:
+        """Nothing was kept."""
+        return None
+
+    def store(self, **_: Any) -> None:
+        """Nothing is kept."""
+
+
 def registry(world: Indexed, queue: WorkQueue, reconciler: Reconciler) -> kopf.OperatorRegistry:
     """All handlers of the operator."""
     handlers = kopf.OperatorRegistry()
@@ -82,6 +97,7 @@ def registry(world: Indexed, queue: WorkQueue, reconciler: Reconciler) -> kopf.O
     @kopf.on.startup(registry=handlers)
     async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
         settings.posting.enabled = False
+        settings.persistence.diffbase_storage = _NoDiff()
         settings.scanning.disabled = True
         settings.peering.standalone = True
         settings.watching.server_timeout = SERVER_TIMEOUT

@@ -43,16 +43,16 @@ FAULTS: list[Callable[[Cluster, str], None]] = [
 ]  # fmt: skip
 
 
-def test_whatever_is_killed_the_archive_is_the_same(cluster: Cluster, team: str, tiny_digest: str) -> None:
+def test_whatever_is_killed_the_archive_is_the_same(cluster: Cluster, team: str, small_digest: str) -> None:
     order = random.Random(11)
-    cluster.apply(team)
+    cluster.apply(team, small())
     for fault in FAULTS:
         before = progress(cluster, team)
-        for _ in range(order.randint(1, 3)):
+        for _ in range(order.randint(1, 2)):
             eventually(lambda: progress(cluster, team) != before, "a search that moves", 180.0)  # noqa: B023
             before = progress(cluster, team)
         fault(cluster, team)
-    assert cluster.complete(team) == tiny_digest
+    assert cluster.complete(team) == small_digest
 
 
 def test_an_api_server_that_is_away_for_a_while(cluster: Cluster, team: str, small_digest: str) -> None:

@@ -1,4 +1,4 @@
-"""``python -m tests.kube up|down|demo``: a cluster for hand use, kept until it is taken down."""
+"""``python -m tests.kube up|down|demo|images``: a cluster for hand use, kept until it is taken down."""
 
 from __future__ import annotations
 
@@ -56,6 +56,21 @@ def up(state: Path, node: bool) -> None:
 def down(state: Path) -> None:
     """Stop the cluster; its logs stay."""
     stop(state)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+def images(folder: Path) -> None:
+    """Build the project's images as docker archives in a folder."""
+    from tests.kube.images import BuildError
+    from tests.kube.project_images import build_images
+
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        for archive in build_images(folder):
+            click.echo(archive)
+    except (MissingError, BuildError) as error:
+        raise click.ClickException(str(error)) from None
 
 
 @main.command()

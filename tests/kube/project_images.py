@@ -39,8 +39,12 @@ class PipSources:
 
 def pip_sources() -> PipSources:
     """What this machine's pip is configured to take packages from; nothing where it is PyPI alone."""
-    command = [sys.executable, "-m", "pip", "config", "list"]
-    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    # An environment that the system's pip fills has none of its own.
+    runs = (
+        subprocess.run([python, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False)
+        for python in (sys.executable, "python3")
+    )
+    listed = next((run.stdout for run in runs if run.returncode == 0), "")
     options: dict[str, None] = {}
     mounts: dict[Path, str] = {}
     for line in listed.splitlines():

@@ -119,7 +119,6 @@ def test_forged_frames_and_scores_reach_no_status(
 def test_forged_weights_fail_their_evaluation(cluster: Cluster, lied_to: tuple[str, str]) -> None:
     _, weights = lied_to
     assert cluster.search(weights, WEIGHTS)["status"]["phase"] == "Failed"
-    assert not cluster.jobs(weights, "score")
     (run,) = cluster.items(weights, "evaluations")
     assert run["status"]["phase"] == "Failed"
     assert run["status"].get("metrics", {}) == {}

@@ -47,6 +47,8 @@ class Resource:
 SEARCHES: Final = Resource(GROUP, VERSION, "searches")
 CANDIDATES: Final = Resource(GROUP, VERSION, "candidates")
 EVALUATIONS: Final = Resource(GROUP, VERSION, "evaluations")
+CUSTOM: Final = {"Search": SEARCHES, "Candidate": CANDIDATES, "Evaluation": EVALUATIONS}
+"""Our own, by kind."""
 JOBS: Final = Resource("batch", "v1", "jobs")
 PODS: Final = Resource("", "v1", "pods")
 CONFIG_MAPS: Final = Resource("", "v1", "configmaps")

@@ -70,7 +70,7 @@ async def closed(api: Api, namespaces: tuple[str, ...]) -> set[str]:
     refused = set()
     for namespace in namespaces:
         try:
-            await api.versions(SEARCHES, namespace, "")
+            await api.items(SEARCHES, namespace, limit="1")
         except ApiError as error:
             if error.status != 403:
                 raise

@@ -17,7 +17,7 @@ from typing import Final
 
 from controller.api import CONFIG_MAPS, JOBS, Api, ApiError, Document
 from controller.cache import Key
-from controller.jobs import INPUT_VOLUME, JobView
+from controller.jobs import INPUT_VOLUME, JobView, controlled_by
 from poise_lib.artifacts.digest import canonical_json
 from poise_lib.errors import InvalidInputError
 from poise_lib.names import LABEL_SEARCH
@@ -62,7 +62,7 @@ def volume(job: str, count: int) -> Document:
 def documents(parts: Sequence[bytes], job: Document) -> Iterator[Document]:
     """The ConfigMaps with the parts, owned by the Job as the API server has it."""
     metadata = job["metadata"]
-    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": metadata["name"], "uid": metadata["uid"]}
+    owner = controlled_by("batch/v1", "Job", metadata["name"], metadata["uid"])
     names, files = numbered(metadata["name"], len(parts)), numbered(INPUT_FILE, len(parts))
     for name, file, part in zip(names, files, parts, strict=True):
         yield {
@@ -72,7 +72,7 @@ def documents(parts: Sequence[bytes], job: Document) -> Iterator[Document]:
                 "name": name,
                 "namespace": metadata["namespace"],
                 "labels": metadata["labels"],
-                "ownerReferences": [{**owner, "controller": True}],
+                "ownerReferences": [owner],
             },
             "immutable": True,
             "binaryData": {file: base64.b64encode(part).decode()},

@@ -122,6 +122,11 @@ def _inputs(body: Document) -> Iterator[str]:
                     yield source["configMap"].get("name", "")
 
 
+def controlled_by(api_version: str, kind: str, name: str, uid: str | None) -> Document:
+    """The owner reference of what goes with an object."""
+    return {"apiVersion": api_version, "kind": kind, "name": name, "uid": uid, "controller": True}
+
+
 def job_name(task: str, attempt: int) -> str:
     """Name of an attempt's Job; a task name that is too long keeps its head and gets a digest."""
     if len(task) > MAX_NAME:

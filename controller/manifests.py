@@ -6,7 +6,7 @@ import secrets
 from typing import Final
 
 from controller.api import Document
-from controller.jobs import job_name
+from controller.jobs import controlled_by, job_name
 from controller.pods import pod_template
 from controller.settings import Settings
 from poise_lib.names import (
@@ -46,7 +46,7 @@ def job(request: TaskRequest, attempt: int, search: Search, settings: Settings, 
             "namespace": search.metadata.namespace,
             "labels": own,
             "annotations": {ANNOTATION_TASK: request.name, ANNOTATION_TOKEN: token},
-            "ownerReferences": [_owner(API_VERSION, "Search", search.metadata.name, search.metadata.uid)],
+            "ownerReferences": [controlled_by(API_VERSION, "Search", search.metadata.name, search.metadata.uid)],
         },
         "spec": {
             "backoffLimit": 0,
@@ -91,7 +91,3 @@ def network_policy(namespace: str) -> Document:
 
 def _labels(search: str) -> dict[str, str]:
     return {LABEL_MANAGED_BY: MANAGED_BY, LABEL_SEARCH: search}
-
-
-def _owner(api_version: str, kind: str, name: str, uid: str | None) -> Document:
-    return {"apiVersion": api_version, "kind": kind, "name": name, "uid": uid, "controller": True}

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from controller.api import CANDIDATES, EVALUATIONS, JOBS, Api, Document, Resource
+from controller.api import CUSTOM, JOBS, Api, Document
 from controller.cache import Key
-
-_CUSTOM: Final[dict[str, Resource]] = {"Candidate": CANDIDATES, "Evaluation": EVALUATIONS}
 
 
 async def in_the_way(api: Api, key: Key, kind: str, name: str) -> str:
@@ -19,14 +15,14 @@ async def in_the_way(api: Api, key: Key, kind: str, name: str) -> str:
         kind: Candidate, Evaluation or Job.
         name: that the search wants.
     """
-    found = await api.items(_CUSTOM.get(kind, JOBS), key[0], fieldSelector=f"metadata.name={name}")
+    found = await api.items(CUSTOM.get(kind, JOBS), key[0], fieldSelector=f"metadata.name={name}")
     if not found or _may_be_ours(kind, found[0], key[1]):
         return ""
     return f"{kind} {name} is there already and belongs to something else: delete it, or rename the search"
 
 
 def _may_be_ours(kind: str, item: Document, search: str) -> bool:
-    if kind in _CUSTOM:
+    if kind in CUSTOM:
         return bool(item.get("spec", {}).get("search") == search)
     # One of an earlier search of this name goes by itself.
     owners = item["metadata"].get("ownerReferences", ())

@@ -18,14 +18,12 @@ from controller import inputs, manifests, troubles
 from controller.api import (
     CANDIDATES,
     CLAIMS,
-    EVALUATIONS,
+    CUSTOM,
     JOBS,
     NETWORK_POLICIES,
-    SEARCHES,
     Api,
     ApiError,
     Document,
-    Resource,
 )
 from controller.attempts import Consulted, observe
 from controller.cache import Broken, Key, Overlay
@@ -53,8 +51,6 @@ STALE_INPUT_SECONDS: Final = 2.0
 """How long to wait for the garbage collector to take what a deleted Job has left under our names."""
 
 log = structlog.get_logger()
-
-_KINDS: Final[dict[str, Resource]] = {"Search": SEARCHES, "Candidate": CANDIDATES, "Evaluation": EVALUATIONS}
 
 
 @dataclass(slots=True)
@@ -311,7 +307,7 @@ class Reconciler:
     async def _create(self, key: Key, picture: Picture, resource: Candidate | Evaluation) -> None:
         body = resource.to_document()
         body.pop("status", None)
-        answer = await self.api.create(_KINDS[resource.kind], key[0], body)
+        answer = await self.api.create(CUSTOM[resource.kind], key[0], body)
         self._saw(key, picture, whole(answer))
 
     async def _update(self, key: Key, picture: Picture, resource: Resources) -> None:
@@ -330,14 +326,14 @@ class Reconciler:
         if wanted.metadata.annotations == current.metadata.annotations:
             return current
         changes = {"annotations": wanted.metadata.annotations, "resourceVersion": current.metadata.resource_version}
-        return whole(await self.api.patch(_KINDS[wanted.kind], key[0], wanted.metadata.name, {"metadata": changes}))
+        return whole(await self.api.patch(CUSTOM[wanted.kind], key[0], wanted.metadata.name, {"metadata": changes}))
 
     async def _set_status(self, key: Key, wanted: Resources, current: Resources) -> Resources:
         if wanted.status == current.status:
             return current
         body = wanted.to_document()
         body["metadata"]["resourceVersion"] = current.metadata.resource_version
-        return whole(await self.api.replace_status(_KINDS[wanted.kind], key[0], body))
+        return whole(await self.api.replace_status(CUSTOM[wanted.kind], key[0], body))
 
     async def _start(self, key: Key, picture: Picture, request: TaskRequest) -> None:
         try:

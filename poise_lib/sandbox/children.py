@@ -18,6 +18,8 @@ from poise_lib.sandbox.launcher import Launch
 
 # The environment holds nothing of the parent's.  One thread a worker, so that results do not depend on the machine.
 ENVIRONMENT: Final = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+START_SECONDS: Final = 120.0
+"""How long namespaces and imports may take; a cold disk and a busy machine are slow, a hang is slower."""
 _BOOT: Final = (
     "import json, sys; sys.path[:0] = json.loads(sys.argv[1])['search']; from {module} import main; main(sys.argv[1])"
 )

@@ -38,14 +38,12 @@ from typing import Final, Self
 
 from poise_lib.errors import SandboxError
 from poise_lib.sandbox import launcher, libc, syscalls
-from poise_lib.sandbox.children import ENVIRONMENT, Child, Pipes, Starter, interpreter, spawn
+from poise_lib.sandbox.children import ENVIRONMENT, START_SECONDS, Child, Pipes, Starter, interpreter, spawn
 from poise_lib.sandbox.launcher import EXIT_BROKEN, Launch
 from poise_lib.sandbox.visible import visible_for
 
 PRELOAD: Final = ("poise_lib.verification.child", "poise_lib.evaluation.nano.child")
 """The entry modules of this package: what children import."""
-START_SECONDS: Final = 120.0
-"""How long a client waits for a fork: the server may still be importing."""
 _MAX_LAUNCH_BYTES: Final = 64 * 1024
 _TERMINATE, _KILL, _END, _STARTED = b"T", b"K", b"E", b"S"
 _PIPES: Final = 3
@@ -147,7 +145,7 @@ def fork_at(address: Path) -> Starter:
 
     def start(launch: Launch, pipes: Pipes) -> Child:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        connection.settimeout(START_SECONDS)
+        connection.settimeout(START_SECONDS)  # the server may still be importing
         try:
             connection.connect(os.fspath(address))
             descriptors = [pipes.stdout, pipes.stderr, pipes.report]

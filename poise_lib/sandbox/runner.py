@@ -17,14 +17,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from poise_lib.errors import SandboxError
-from poise_lib.sandbox.children import Child, Pipes, Starter, spawn
+from poise_lib.sandbox.children import START_SECONDS, Child, Pipes, Starter, spawn
 from poise_lib.sandbox.launcher import EXIT_RAISED, Launch
 from poise_lib.sandbox.model import MEBIBYTE, Limits, SandboxResult
 from poise_lib.sandbox.outputs import disk_problem, printable
 from poise_lib.sandbox.visible import visible_for
 
-START_SECONDS: Final = 120.0
-"""How long namespaces and imports may take; a cold disk and a busy machine are slow, a hang is slower."""
 MAX_LINE_BYTES: Final = 64 * 1024
 MAX_STDOUT_BYTES: Final = 16 * MEBIBYTE
 MAX_ENTRIES: Final = 10_000

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from poise_lib.archive.utility import feasible, utility
-from poise_lib.artifacts.digest import canonical_json, digest_of
 from poise_lib.resources import Candidate
 from poise_lib.resources.candidate import CandidatePhase
 from poise_lib.resources.evaluation import EvaluationPhase, Fidelity
@@ -15,7 +14,7 @@ from poise_lib.search.actions import Action, StartTask
 from poise_lib.search.candidates import ensure_evaluations
 from poise_lib.search.naming import candidate_name, confirmation_seeds, evaluation_name
 from poise_lib.search.observed import Observed
-from poise_lib.search.steps import Done, GivenUp, Waiting, step
+from poise_lib.search.steps import Done, GivenUp, Waiting, mark, step
 from poise_lib.tasks.documents import ConcludeInput, ConcludeOutput
 from poise_lib.tasks.protocol import TaskKind
 
@@ -81,11 +80,8 @@ def plan_confirmation(observed: Observed) -> Conclusion:
         confidence=settings.confidence,
         picked=len(arms),
     )
-    # Other input is another task: in a cluster the one that concluded before a bigger budget may still be there.
-    mark = digest_of(canonical_json(document.to_document()))[7:15]
-    match step(
-        observed, TaskKind.CONCLUDE, f"{observed.search.metadata.name}-conclude-{mark}", document, ConcludeOutput
-    ):
+    name = f"{observed.search.metadata.name}-conclude-{mark(document)}"
+    match step(observed, TaskKind.CONCLUDE, name, document, ConcludeOutput):
         case Done(output):
             return Conclusion(ended=True, confirmed=output.confirmed, picked=len(arms))
         case GivenUp(fault):

@@ -81,28 +81,27 @@ def _plan_search(observed: Observed) -> tuple[list[Action], SearchStatus]:
     conclusion = plan_confirmation(observed)
     actions += conclusion.actions
     if not conclusion.ended:
-        phase = SearchPhase.SUSPENDED if observed.search.spec.suspend else SearchPhase.CONFIRMING
         message = f"{rounds.stop_message}; the best are being confirmed on unseen seeds and problems"
-        return actions, search_status(observed, phase, rounds.stop_reason, message, stop_reason=rounds.stop_reason)
+        confirming = _phase(observed, SearchPhase.CONFIRMING)
+        return actions, search_status(observed, confirming, rounds.stop_reason, message, stop_reason=rounds.stop_reason)
     result = best(observed, conclusion)
     collection = plan_retention(observed, result)
     verdict = verdict_sentence(result) if result is not None else ""
     parts = [rounds.stop_message, conclusion.message, verdict, collection.message]
-    phase = SearchPhase.SUSPENDED if observed.search.spec.suspend else SearchPhase.CONFIRMING
     status = search_status(
         observed,
-        SearchPhase.COMPLETE if collection.ended else phase,
+        SearchPhase.COMPLETE if collection.ended else _phase(observed, SearchPhase.CONFIRMING),
         rounds.stop_reason,
         ". ".join(part for part in parts if part),
         stop_reason=rounds.stop_reason,
         conclusion=conclusion,
-        collected=collection.mark,
+        collected=collection.collected,
     )
     return [*actions, *collection.actions], status
 
 
-def _phase(observed: Observed) -> SearchPhase:
-    return SearchPhase.SUSPENDED if observed.search.spec.suspend else SearchPhase.SEARCHING
+def _phase(observed: Observed, going: SearchPhase = SearchPhase.SEARCHING) -> SearchPhase:
+    return SearchPhase.SUSPENDED if observed.search.spec.suspend else going
 
 
 def _standing(observed: Observed) -> str:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from poise_lib.artifacts.digest import canonical_json, digest_of
 from poise_lib.resources.evaluation import FINAL_EVALUATION_PHASES
 from poise_lib.resources.search import Best, Checkpoints
 from poise_lib.search.actions import StartTask
 from poise_lib.search.naming import candidate_name
 from poise_lib.search.observed import Observed
-from poise_lib.search.steps import Done, GivenUp, Waiting, step
+from poise_lib.search.steps import Done, GivenUp, Waiting, mark, step
 from poise_lib.tasks.documents import CollectInput, CollectOutput
 from poise_lib.tasks.protocol import TaskKind
 
@@ -21,8 +20,8 @@ class Collection:
 
     actions: tuple[StartTask, ...] = ()
     ended: bool = False
-    mark: str = ""
-    """Stands for what has been removed; kept in the status, so that nothing is removed again."""
+    collected: str = ""
+    """Stands for what has been removed now; kept in the status, so that nothing is removed again."""
     message: str = ""
 
 
@@ -48,15 +47,15 @@ def plan_retention(observed: Observed, best: Best | None) -> Collection:
     """What retention needs next, for a search in which nothing else is left to do."""
     remove = removable(observed, best)
     if not remove:
-        return Collection(ended=True, mark=observed.search.status.collected)
+        return Collection(ended=True)
     document = CollectInput(remove=remove)
-    mark = digest_of(canonical_json(document.to_document()))[7:15]
-    if observed.search.status.collected == mark:
-        return Collection(ended=True, mark=mark)
-    name = f"{observed.search.metadata.name}-collect-{mark}"
+    this = mark(document)
+    if observed.search.status.collected == this:
+        return Collection(ended=True)
+    name = f"{observed.search.metadata.name}-collect-{this}"
     match step(observed, TaskKind.COLLECT, name, document, CollectOutput):
         case Done():
-            return Collection(ended=True, mark=mark)
+            return Collection(ended=True, collected=this)
         case GivenUp(fault):
             # What is left over costs room and nothing else.
             return Collection(ended=True, message=f"trained weights could not be removed: {fault.message}")

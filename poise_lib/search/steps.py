@@ -10,7 +10,9 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from poise_lib.artifacts.digest import canonical_json, digest_of
 from poise_lib.names import REASON_TASK_FAILED
+from poise_lib.resources.base import Model
 from poise_lib.resources.messages import first_problem
 from poise_lib.search.observed import Observed, TaskState
 from poise_lib.tasks.protocol import TaskFault, TaskKind, TaskRequest
@@ -39,8 +41,16 @@ class GivenUp:
     fault: TaskFault
 
 
+def mark(document: Model) -> str:
+    """Eight hexadecimal digits that stand for an input: other input is another task, whose name ends with them.
+
+    In a cluster a task of the same kind that ended earlier may still be there.
+    """
+    return digest_of(canonical_json(document.to_document()))[7:15]
+
+
 def step(
-    observed: Observed, kind: TaskKind, name: str, document: BaseModel, output: type[T]
+    observed: Observed, kind: TaskKind, name: str, document: Model, output: type[T]
 ) -> Waiting | Done[T] | GivenUp:
     """Where the task stands, and whether it must be started now.
 
@@ -61,8 +71,7 @@ def step(
     if task is not None and task.lost_attempts >= observed.search.spec.budget.attempts:
         message = f"{name} was tried {task.lost_attempts} times without a result; last: {task.problem}"
         return GivenUp(TaskFault(reason=REASON_TASK_FAILED, message=message[:2000]))
-    content = document.model_dump(mode="json", by_alias=True, exclude_none=True)
-    return Waiting(start=TaskRequest(kind=kind, name=name, input=content))
+    return Waiting(start=TaskRequest(kind=kind, name=name, input=document.to_document()))
 
 
 def _judged(name: str, document: dict[str, Any], output: type[T]) -> Done[T] | GivenUp:

@@ -160,11 +160,6 @@ def main() -> int:
     arguments = _arguments()
     if arguments.parent is not None:
         _die_with_parent(arguments.parent)
-    try:
-        request = read_request(arguments.request)
-    except StateError as error:
-        sys.stderr.write(f"StateError: {error}\n")
-        return error.exit_code
     out = sys.stdout
     # Whatever else is printed in this process must not mix with the protocol.
     sys.stdout = sys.stderr
@@ -175,6 +170,7 @@ def main() -> int:
 
     with _work_folder(arguments.work) as work:
         try:
+            request = read_request(arguments.request)
             if arguments.look_up is not None:
                 return _look_up(request, ArtifactStore(arguments.store), arguments.look_up)
             if arguments.hand_over is not None:

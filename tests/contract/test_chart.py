@@ -277,13 +277,13 @@ def test_a_digest_goes_before_a_tag() -> None:
 CUSTOM: Final = "poise.dev"
 CALLS: Final[dict[tuple[str, str, str], tuple[Rule, ...]]] = {
     ("health", "versions", "resource"): (("list", CUSTOM, "searches"), ("list", "batch", "jobs")),
-    ("health", "versions", "SEARCHES"): (("list", CUSTOM, "searches"),),
+    ("health", "items", "SEARCHES"): (("list", CUSTOM, "searches"),),
     ("events", "create", "EVENTS"): (("create", "", "events"),),
     ("inputs", "create", "JOBS"): (("create", "batch", "jobs"),),
     ("inputs", "create", "CONFIG_MAPS"): (("create", "", "configmaps"),),
     ("inputs", "versions", "CONFIG_MAPS"): (("list", "", "configmaps"),),
     ("inputs", "delete", "JOBS"): (("delete", "batch", "jobs"),),
-    ("namesakes", "items", "_CUSTOM.get(kind, JOBS)"): (
+    ("namesakes", "items", "CUSTOM.get(kind, JOBS)"): (
         ("list", CUSTOM, "candidates"),
         ("list", CUSTOM, "evaluations"),
         ("list", "batch", "jobs"),
@@ -298,14 +298,14 @@ CALLS: Final[dict[tuple[str, str, str], tuple[Rule, ...]]] = {
         ("create", "", "persistentvolumeclaims"),
         ("create", "networking.k8s.io", "networkpolicies"),
     ),
-    ("reconcile", "create", "_KINDS[resource.kind]"): (
+    ("reconcile", "create", "CUSTOM[resource.kind]"): (
         ("create", CUSTOM, "candidates"),
         ("create", CUSTOM, "evaluations"),
     ),
     # A Search's annotations are its user's: the planner changes those of candidates and evaluations only.
-    ("reconcile", "patch", "_KINDS[wanted.kind]"): (("patch", CUSTOM, "candidates"), ("patch", CUSTOM, "evaluations")),
+    ("reconcile", "patch", "CUSTOM[wanted.kind]"): (("patch", CUSTOM, "candidates"), ("patch", CUSTOM, "evaluations")),
     ("reconcile", "patch", "CANDIDATES"): (("patch", CUSTOM, "candidates"),),
-    ("reconcile", "replace_status", "_KINDS[wanted.kind]"): tuple(
+    ("reconcile", "replace_status", "CUSTOM[wanted.kind]"): tuple(
         ("update", CUSTOM, f"{plural}/status") for plural in ("searches", "candidates", "evaluations")
     ),
     ("reconcile", "delete", "JOBS"): (("delete", "batch", "jobs"),),

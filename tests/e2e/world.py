@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import json
 import subprocess
@@ -135,8 +134,11 @@ class Cluster:
     def delete_now(self, namespace: str, plural: str, name: str, version: str = "v1") -> None:
         """As a dead node would: no grace, nobody is asked; what is gone already is no error."""
         body = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
-        with contextlib.suppress(ApiError):
+        try:
             self.plane.client.request("DELETE", namespaced(version, namespace, plural, name), body)
+        except ApiError as error:
+            if error.status != 404:
+                raise
 
     def scale(self, controllers: int) -> None:
         """How many controllers the Deployment runs; returns when that is so."""

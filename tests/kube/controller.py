@@ -11,12 +11,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from tests.kube import chart
+from tests.kube.assets import MissingError, unavailable
 from tests.kube.cluster import ROOT, ControlPlane
 from tests.kube.processes import free_port
 
@@ -36,6 +37,18 @@ def eventually(look: Callable[[], T], what: str, seconds: float = 60.0) -> T:
         assert time.monotonic() < limit, f"never seen: {what}"
         time.sleep(POLL_SECONDS)
     return seen
+
+
+@contextlib.contextmanager
+def running(
+    plane: ControlPlane, folder: Path, name: str = "one", namespaces: tuple[str, ...] = (), **settings: str
+) -> Iterator[Controller]:
+    """A :class:`Controller` for tests, which are skipped, or fail, where what it takes is missing."""
+    try:
+        with Controller(plane, folder, name, namespaces, **settings) as controller:
+            yield controller
+    except MissingError as reason:
+        unavailable(reason)
 
 
 class Controller:

@@ -13,10 +13,9 @@ import pytest
 import yaml
 
 from poise_lib.algorithms.registry import zoo_source
-from tests.kube.assets import MissingError, unavailable
 from tests.kube.client import ApiError, Client, Document, namespaced
 from tests.kube.cluster import ControlPlane
-from tests.kube.controller import Controller, eventually
+from tests.kube.controller import Controller, eventually, running
 
 POISE = "poise.dev/v1alpha1"
 
@@ -24,11 +23,8 @@ POISE = "poise.dev/v1alpha1"
 @pytest.fixture(scope="module")
 def operator(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]:
     """One controller for the whole cluster and all tests of this module."""
-    try:
-        with Controller(control_plane, tmp_path_factory.mktemp("controller")) as running:
-            yield running
-    except MissingError as reason:
-        unavailable(reason)
+    with running(control_plane, tmp_path_factory.mktemp("controller")) as controller:
+        yield controller
 
 
 class Bench:

@@ -16,10 +16,9 @@ import pytest
 from controller import inputs
 from controller.reconcile import STALE_INPUT_SECONDS
 from tests.integration.kube.documents import path
-from tests.kube.assets import MissingError, unavailable
 from tests.kube.client import Client, Document, namespaced
 from tests.kube.cluster import ControlPlane
-from tests.kube.controller import Controller, eventually
+from tests.kube.controller import Controller, eventually, running
 from tests.kube.images import BUSYBOX
 from tests.kube.node import Node
 
@@ -31,11 +30,8 @@ MIB: Final = 1 << 20
 @pytest.fixture(scope="module")
 def operator(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]:
     """One controller for the whole cluster and all tests of this module."""
-    try:
-        with Controller(control_plane, tmp_path_factory.mktemp("controller"), "large") as running:
-            yield running
-    except MissingError as reason:
-        unavailable(reason)
+    with running(control_plane, tmp_path_factory.mktemp("controller"), "large") as controller:
+        yield controller
 
 
 def noise(chance: random.Random) -> str:

@@ -18,10 +18,9 @@ from poise_lib.errors import InvalidInputError
 from poise_lib.resources.loading import parse_documents
 from tests.integration.kube.documents import MODELS, merged, minimal, path
 from tests.integration.kube.malformed import Malformed, malformed, whole
-from tests.kube.assets import MissingError, unavailable
 from tests.kube.client import ApiError, Client, Document, namespaced
 from tests.kube.cluster import ControlPlane
-from tests.kube.controller import Controller, eventually
+from tests.kube.controller import Controller, eventually, running
 
 FEWEST: Final = 200
 SAMPLED: Final = 10
@@ -149,11 +148,8 @@ def team(control_plane: ControlPlane) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def operator(control_plane: ControlPlane, team: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]:
     """A controller that watches this namespace and nothing that other modules have left."""
-    try:
-        with Controller(control_plane, tmp_path_factory.mktemp("controller"), "malformed", (team,)) as running:
-            yield running
-    except MissingError as reason:
-        unavailable(reason)
+    with running(control_plane, tmp_path_factory.mktemp("controller"), "malformed", (team,)) as controller:
+        yield controller
 
 
 class Desk:

@@ -10,10 +10,9 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from tests.kube.assets import MissingError, unavailable
 from tests.kube.client import ApiError, Client, Document, namespaced
 from tests.kube.cluster import ROOT, ControlPlane
-from tests.kube.controller import Controller, eventually
+from tests.kube.controller import Controller, eventually, running
 
 POISE: Final = "poise.dev/v1alpha1"
 FIRST: Final = "tiny-000-0-implement-1-1"
@@ -30,11 +29,8 @@ DEFAULT: Final[Document] = {
 def operator(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]:
     """A controller with a default for pods."""
     folder = tmp_path_factory.mktemp("controller")
-    try:
-        with Controller(control_plane, folder, "default", POD_TEMPLATE=json.dumps(DEFAULT)) as running:
-            yield running
-    except MissingError as reason:
-        unavailable(reason)
+    with running(control_plane, folder, "default", POD_TEMPLATE=json.dumps(DEFAULT)) as controller:
+        yield controller
 
 
 @pytest.fixture

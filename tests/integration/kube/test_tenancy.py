@@ -18,10 +18,9 @@ from controller.api import CONFIG_MAPS, JOBS, Api, Version
 from tests.integration.kube.documents import merged, minimal
 from tests.integration.kube.test_controller import FIRST, Bench
 from tests.kube import chart
-from tests.kube.assets import MissingError, unavailable
 from tests.kube.client import ApiError, Client, Document, namespaced
 from tests.kube.cluster import ControlPlane
-from tests.kube.controller import Controller, eventually
+from tests.kube.controller import Controller, eventually, running
 
 OURS: Final = (
     "searches",
@@ -43,11 +42,8 @@ MOST_COMPLAINTS: Final = 10
 @pytest.fixture(scope="module")
 def operator(controllers: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]:
     """One controller for the whole cluster."""
-    try:
-        with Controller(controllers, tmp_path_factory.mktemp("controller"), "tenancy") as running:
-            yield running
-    except MissingError as reason:
-        unavailable(reason)
+    with running(controllers, tmp_path_factory.mktemp("controller"), "tenancy") as controller:
+        yield controller
 
 
 class Team(Bench):

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from controller import health as audits
-from controller.api import ApiError, Resource, Version
+from controller.api import ApiError, Document, Resource, Version
 from controller.cache import Broken
 from controller.events import Happening, document, happenings, publish, unreadable
 from controller.health import Health, audit
@@ -101,9 +101,13 @@ def test_rights_that_come_or_go_are_for_the_next_process(
     monkeypatch: pytest.MonkeyPatch, shut: tuple[str, ...], left_out: tuple[str, ...], behind: str
 ) -> None:
     class Partly(FakeApi):
-        async def versions(self, resource: Resource, namespace: str, selector: str) -> list[Version]:
+        async def items(self, resource: Resource, namespace: str, **query: str) -> list[Document]:
             if namespace in shut:
                 raise ApiError(403, "Forbidden", "no rights")
+            return []
+
+        async def versions(self, resource: Resource, namespace: str, selector: str) -> list[Version]:
+            assert namespace not in shut, "there are no rights in it"
             return []
 
     async def one_round(health: Health) -> None:

@@ -42,7 +42,9 @@ def _rfc3339(text: str) -> str:
     return text
 
 
-Timestamp = Annotated[str, StringConstraints(max_length=40), AfterValidator(_rfc3339)]
+Timestamp = Annotated[
+    str, StringConstraints(max_length=40), AfterValidator(_rfc3339), Field(json_schema_extra={"format": "date-time"})
+]
 """RFC 3339, such as 2026-11-23T09:00:00Z."""
 
 

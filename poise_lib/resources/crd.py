@@ -220,7 +220,7 @@ def _schema(
     """A structural schema from pydantic's; ``model`` is the model that ``raw`` describes, if it is one."""
     raw = resolved(raw, definitions)
     out: dict[str, Any] = {}
-    for key in ("description", "type", "enum", "pattern", "minLength", "maxLength", "minimum", "maximum", "minItems",
+    for key in ("description", "type", "format", "enum", "pattern", "minLength", "maxLength", "minimum", "maximum", "minItems",
                 "maxItems", "maxProperties", "required", "x-kubernetes-list-type", "x-kubernetes-list-map-keys",
                 "x-kubernetes-validations"):  # fmt: skip
         if key in raw:

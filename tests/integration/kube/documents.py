@@ -89,6 +89,8 @@ def filled(node: Document) -> Any:
             return [filled(node["items"])]
         case "string" if "enum" in node:
             return node["enum"][-1]
+        case "string" if node.get("format") == "date-time":
+            return "2026-11-23T09:00:00Z"
         case "string":
             return _BY_PATTERN[node["pattern"]] if "pattern" in node else "some text"
         case "boolean":

@@ -7,13 +7,15 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Iterable
 
 import kopf
 import structlog
 
 from controller import handlers, logs
 from controller.api import Api
-from controller.handlers import Indexed
+from controller.archives import Archives
+from controller.handlers import Watched
 from controller.health import Health, audit, closed, serve
 from controller.lease import Lease, LeaseLost
 from controller.metrics import Metrics
@@ -33,7 +35,9 @@ async def operate(settings: Settings) -> None:
         InvalidInputError: there are no rights in any of the namespaces.
     """
     api = await Api.connect()
-    metrics, health, world = Metrics(), Health(), Indexed()
+    metrics, health = Metrics(), Health()
+    archives = Archives(lambda key: queue.wake(key), lambda key, body: handlers.forget(reconciler, key, body))
+    world = Watched(archives)
     reconciler = Reconciler(api, world, settings, metrics)
     queue = WorkQueue(reconciler)
 
@@ -68,8 +72,11 @@ async def operate(settings: Settings) -> None:
             namespaces=namespaces,
             stop_flag=stop,
         )
+        bulk = handlers.reflectors(api, archives, namespaces)
         auditing = audit(api, health, world.versions, namespaces, left_out)
-        parts = {asyncio.create_task(part) for part in (queue.run(), lease.keep(), auditing, watching)}
+        working = _work(queue, [world.indexed, *(one.filled for one in bulk)])
+        running = (working, lease.keep(), auditing, watching, *(one.run() for one in bulk))
+        parts = {asyncio.create_task(part) for part in running}
         done, rest = await asyncio.wait({stopping, *parts}, return_when=asyncio.FIRST_COMPLETED)
         # kopf takes the signals over while it runs, and then ends by itself, cancelling what it does not know.
         stop.set()
@@ -87,6 +94,14 @@ async def operate(settings: Settings) -> None:
             await lease.release()
         await probes.cleanup()
         await api.close()
+
+
+async def _work(queue: WorkQueue, filled: Iterable[asyncio.Event]) -> None:
+    """Reconcile, once the watches have told all that there is."""
+    for event in filled:
+        await event.wait()
+    log.info("the watches have told all that there is")
+    await queue.run()
 
 
 def main() -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote, urlencode
@@ -16,14 +16,18 @@ from urllib.parse import quote, urlencode
 from aiohttp import ClientError
 from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
+from kubernetes.aio.client.rest import RESTResponse
 
 from poise_lib.names import GROUP, VERSION
 
 Document = dict[str, Any]
 
 METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io, application/json"
+ANY_JSON: Final = "application/json, */*"
 MERGE_PATCH: Final = "application/merge-patch+json"
 REQUEST_SECONDS: Final = 30
+WATCH_GRACE_SECONDS: Final = 30
+"""After which a watch that the server should have ended is given up as dead."""
 MAX_LOG_BYTES: Final = 16 << 20
 """More than any result needs, and what a log may cost the controller."""
 
@@ -93,6 +97,14 @@ class Version:
     """The uid of the object that controls it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a collection, as it was at a version."""
+
+    items: list[Document]
+    version: str
+
+
 @dataclass(slots=True)
 class Api:
     """An HTTP client of one API server."""
@@ -104,11 +116,13 @@ class Api:
     @classmethod
     async def connect(cls) -> Api:
         """Inside a cluster by the service account, elsewhere by the kubeconfig."""
+        settings = client.Configuration()
         try:
-            config.load_incluster_config()
+            config.load_incluster_config(settings)
         except config.ConfigException:
-            await config.load_kube_config()
-        return cls(client.ApiClient())
+            await config.load_kube_config(client_configuration=settings)
+        settings.connection_pool_maxsize = 0  # no bound: every namespace that is watched holds connections for itself
+        return cls(client.ApiClient(settings))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -124,21 +138,56 @@ class Api:
         found: list[Document] | None = (await self._document("list", "GET", resource, path))["items"]
         return found or []
 
+    async def pages(
+        self, resource: Resource, namespace: str, limit: int, selector: str = "", accept: str = ANY_JSON
+    ) -> AsyncIterator[Page]:
+        """All objects of a collection as they were at one moment, a page at a time, each with its kind."""
+        query = {"limit": str(limit), **({"labelSelector": selector} if selector else {})}
+        while True:
+            path = f"{resource.path(namespace)}?{urlencode(query)}"
+            page = json.loads(await self._call("list", "GET", resource, path, None, accept=accept))
+            # Of no object at all the server lists null.
+            yield Page(page["items"] or [], page["metadata"]["resourceVersion"])
+            if not (more := page["metadata"].get("continue")):
+                return
+            query["continue"] = more
+
     async def versions(self, resource: Resource, namespace: str, selector: str) -> list[Version]:
         """The versions of all objects, in pages and without their content; of one that is being deleted 0."""
         found: list[Version] = []
-        query = {"limit": "500", **({"labelSelector": selector} if selector else {})}
-        while True:
-            path = f"{resource.path(namespace)}?{urlencode(query)}"
-            page = json.loads(await self._call("list", "GET", resource, path, None, accept=METADATA_ONLY))
-            for item in page["items"] or ():  # of no object at all the server lists null
+        async for page in self.pages(resource, namespace, 500, selector, METADATA_ONLY):
+            for item in page.items:
                 metadata = item["metadata"]
                 version = 0 if "deletionTimestamp" in metadata else int(metadata["resourceVersion"])
                 owners = (owner["uid"] for owner in metadata.get("ownerReferences", ()) if owner.get("controller"))
                 found.append(Version(metadata["namespace"], metadata["name"], version, next(owners, "")))
-            if not (more := page["metadata"].get("continue")):
-                return found
-            query["continue"] = more
+        return found
+
+    async def watch(self, resource: Resource, namespace: str, version: str, seconds: int) -> AsyncIterator[Document]:
+        """What happens to a collection after a version, bookmarks among it, until the server ends it.
+
+        Raises:
+            ApiError: the server refused.
+            OSError: the connection broke off.
+            TimeoutError: nothing came, not even the end.
+        """
+        query = {
+            "watch": "true",
+            "resourceVersion": version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(seconds),
+        }
+        path = f"{resource.path(namespace)}?{urlencode(query)}"
+        response = await self._response("watch", "GET", resource, path, None, seconds=seconds + WATCH_GRACE_SECONDS)
+        async with response.response as stream:
+            rest = b""
+            try:
+                async for chunk in stream.content.iter_any():
+                    *whole, rest = (rest + chunk).split(b"\n")
+                    for line in whole:
+                        yield json.loads(line)
+            except ClientError as error:
+                raise ConnectionError(f"GET {path}: {error}") from error
 
     async def create(self, resource: Resource, namespace: str, body: Document) -> Document:
         """Create an object; a conflict means that it is there already."""
@@ -195,30 +244,47 @@ class Api:
         body: Document | None,
         content_type: str = "application/json",
         subresource: str = "",
-        accept: str = "application/json, */*",
+        accept: str = ANY_JSON,
     ) -> bytes:
+        response = await self._response(verb, method, resource, path, body, content_type, subresource, accept)
+        try:
+            content: bytes = await response.read()
+        except ClientError as error:
+            raise ConnectionError(f"{method} {path}: {error}") from error
+        return content
+
+    async def _response(
+        self,
+        verb: str,
+        method: str,
+        resource: Resource,
+        path: str,
+        body: Document | None,
+        content_type: str = "application/json",
+        subresource: str = "",
+        accept: str = ANY_JSON,
+        seconds: int = REQUEST_SECONDS,
+    ) -> RESTResponse:
         plural = f"{resource.plural}/{subresource}" if subresource else resource.plural
         self.calls[verb, resource.group, plural] += 1
         headers: dict[str, str] = {"Content-Type": content_type, "Accept": accept}
         await self.client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
         try:
-            response = await self.client.call_api(
+            response: RESTResponse = await self.client.call_api(
                 method,
                 self.client.configuration.host + path,
                 headers,
                 body,
-                _request_timeout=REQUEST_SECONDS,
+                _request_timeout=seconds,
                 _preload_content=False,
             )
-            content: bytes = await response.read()
-            status: int = response.status
+            if not 200 <= response.status < 300:
+                raise _refusal(response.status, await response.read())
         except ApiException as error:
             raise _refusal(error.status or 0, error.body or error.reason or "") from error
         except ClientError as error:
             raise ConnectionError(f"{method} {path}: {error}") from error
-        if not 200 <= status < 300:
-            raise _refusal(status, content)
-        return content
+        return response
 
 
 def _refusal(status: int, body: str | bytes) -> ApiError:

@@ -1,19 +1,24 @@
-"""kopf's side: indexes that hold what exists, and event handlers that say which search to look at.  Nothing else.
+"""kopf's side: searches and Jobs in indexes, and event handlers that say which search to look at.  Nothing else.
 
-Indexes are filled before the first event handler runs, so the first reconcile of a search sees all of it.
+Indexes are filled before the first event handler runs; the archives, of which there is much more, come by reflectors of
+our own (:mod:`controller.reflector` says why), and no search is looked at before those are filled too.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import kopf
 
+from controller.api import CANDIDATES, EVALUATIONS, Api, Document
+from controller.archives import Archives
 from controller.cache import Broken, Key, key_of, name_of, parse, version_of
 from controller.jobs import JobView, view
 from controller.reconcile import Reconciler
+from controller.reflector import Reflector
 from controller.work import WorkQueue
 from poise_lib.names import GROUP, LABEL_MANAGED_BY, MANAGED_BY, VERSION
 from poise_lib.resources import Candidate, Evaluation, Search
@@ -23,14 +28,16 @@ SERVER_TIMEOUT: Final = 240
 CLIENT_TIMEOUT: Final = 300
 REQUEST_TIMEOUT: Final = 30
 
-_KINDS: Final = ("searches", "candidates", "evaluations")
-
 
 @dataclass(slots=True)
-class Indexed:
-    """The world as kopf's indexes hold it."""
+class Watched:
+    """The world as the watches have told it."""
 
+    archives: Archives
     indices: Mapping[str, Mapping[Key, Iterable[Any]]] | None = None
+    """kopf's, of searches and Jobs."""
+    indexed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once kopf has handed them over, which it does when there is a search or a Job."""
 
     def _of(self, index: str, key: Key) -> list[Any]:
         return [] if self.indices is None else list(self.indices[index].get(key, ()))
@@ -39,13 +46,17 @@ class Indexed:
         """The search itself."""
         return next(iter(self._of("searches", key)), None)
 
+    def open(self, key: Key) -> None:
+        """Make the models of its archive; may be called in a thread."""
+        self.archives.open(key)
+
     def candidates(self, key: Key) -> list[Candidate | Broken]:
         """Its candidates."""
-        return self._of("candidates", key)
+        return self.archives.candidates(key)
 
     def evaluations(self, key: Key) -> list[Evaluation | Broken]:
         """Its evaluations."""
-        return self._of("evaluations", key)
+        return self.archives.evaluations(key)
 
     def jobs(self, key: Key) -> list[JobView]:
         """The Jobs of its tasks."""
@@ -86,7 +97,22 @@ class _NoDiff(kopf.DiffBaseStorage):
         """Nothing is kept."""
 
 
-def registry(world: Indexed, queue: WorkQueue, reconciler: Reconciler) -> kopf.OperatorRegistry:
+def reflectors(api: Api, archives: Archives, namespaces: tuple[str, ...]) -> list[Reflector]:
+    """What fills the archives: one for every kind and namespace, or for all namespaces if none is named."""
+    return [
+        Reflector(api, resource, namespace, archives)
+        for resource in (CANDIDATES, EVALUATIONS)
+        for namespace in namespaces or ("",)
+    ]
+
+
+def forget(reconciler: Reconciler, key: Key, body: Document) -> None:
+    """An object is gone: whatever we wrote of it is history."""
+    if body["kind"] in reconciler.overlays:
+        reconciler.overlays[body["kind"]].forget(key, body["metadata"]["name"], body["metadata"]["uid"])
+
+
+def registry(world: Watched, queue: WorkQueue, reconciler: Reconciler) -> kopf.OperatorRegistry:
     """All handlers of the operator."""
     handlers = kopf.OperatorRegistry()
 
@@ -107,7 +133,7 @@ def registry(world: Indexed, queue: WorkQueue, reconciler: Reconciler) -> kopf.O
         settings.networking.error_backoffs = [0.5, 1, 2, 3, 5]
         settings.watching.label_selectors["batch", "v1", "jobs"] = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
 
-    async def custom(body: kopf.Body, **_: Any) -> dict[Key, Any] | None:
+    async def search(body: kopf.Body, **_: Any) -> dict[Key, Any] | None:
         document = dict(body)
         key = key_of(document)
         return None if key is None else {key: parse(document)}
@@ -117,33 +143,20 @@ def registry(world: Indexed, queue: WorkQueue, reconciler: Reconciler) -> kopf.O
         key, seen = key_of(document), view(document)
         return {key: seen} if key is not None and seen is not None else None
 
-    def wake(body: kopf.Body, **given: Any) -> None:
+    async def wake(body: kopf.Body, **given: Any) -> None:
+        # kopf hands the indexes to handlers only: take them from whichever comes first.
+        world.indices = {name: given[name] for name in ("searches", "jobs")}
+        world.indexed.set()
         document = dict(body)
         key = key_of(document)
         if key is None:
             return
         if given["type"] == "DELETED":
-            kind = document["kind"]
-            if kind in reconciler.overlays:
-                reconciler.overlays[kind].forget(key, document["metadata"]["name"], document["metadata"]["uid"])
+            forget(reconciler, key, document)
         queue.wake(key)
 
-    def bind(**given: Any) -> None:
-        world.indices = {name: given[name] for name in (*_KINDS, "jobs")}
-
-    for plural in _KINDS:
-        kopf.index(GROUP, VERSION, plural, id=plural, registry=handlers)(custom)
-        kopf.on.event(GROUP, VERSION, plural, id=f"wake-{plural}", registry=handlers)(_with(bind, wake))
+    kopf.index(GROUP, VERSION, "searches", id="searches", registry=handlers)(search)
+    kopf.on.event(GROUP, VERSION, "searches", id="wake-searches", registry=handlers)(wake)
     kopf.index("batch", "v1", "jobs", id="jobs", registry=handlers)(job)
-    kopf.on.event("batch", "v1", "jobs", id="wake-jobs", registry=handlers)(_with(bind, wake))
+    kopf.on.event("batch", "v1", "jobs", id="wake-jobs", registry=handlers)(wake)
     return handlers
-
-
-def _with(bind: Any, wake: Any) -> Any:
-    """kopf hands the indexes to handlers only; take them from whichever comes first."""
-
-    async def handler(**given: Any) -> None:
-        bind(**given)
-        wake(**given)
-
-    return handler

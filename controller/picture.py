@@ -18,6 +18,9 @@ Resources = Search | Candidate | Evaluation
 class World(Protocol):
     """What the watch streams have brought, by search."""
 
+    def open(self, key: Key) -> None:
+        """Make ready what the others return; may be called in a thread."""
+
     def search(self, key: Key) -> Search | Broken | None:
         """The search itself."""
 

@@ -90,6 +90,7 @@ class Reconciler:
             structlog.contextvars.clear_contextvars()
 
     async def _reconcile(self, key: Key) -> float | None:
+        await asyncio.to_thread(self.world.open, key)  # a second, for a large archive
         picture = self._picture(key)
         if picture is None:
             await self._abandon(key)

@@ -19,7 +19,9 @@ from typing import Any, cast
 from urllib.parse import parse_qsl, unquote
 
 from controller.api import Api, ApiError, Document
+from controller.archives import Archives
 from controller.cache import key_of, parse
+from controller.handlers import forget
 from controller.jobs import JobView, view
 from controller.metrics import Metrics
 from controller.reconcile import Reconciler
@@ -70,7 +72,10 @@ class Server:
             assert body is not None
             return self.create(plural, namespace, body)
         if not name:
-            return {"metadata": {}, "items": list(self.matching(plural, namespace, asked))}
+            return {
+                "metadata": {"resourceVersion": str(self.version)},
+                "items": list(self.matching(plural, namespace, asked)),
+            }
         if subresource == "log":
             self.existing((plural, namespace, name))
             return self.logs[name]
@@ -285,14 +290,21 @@ class Watches:
         self.server = server
         self.seen = len(server.events)
         self.objects: dict[Where, Any] = {}
-        """What the indexes hold: (search, parsed)."""
+        """What kopf's indexes hold: (search, parsed)."""
+        self.archives = Archives(lambda _: None, self.forget)
         self.reconciler: Reconciler | None = None
         for where, item in server.objects.items():
             self.take(where, item)
 
     def take(self, where: Where, item: Document) -> None:
-        if where[0] in WATCHED.values():
+        if item["kind"] in ("Candidate", "Evaluation"):
+            self.archives.take(item)
+        elif where[0] in WATCHED.values():
             self.objects[where] = (key_of(item), view(item) if where[0] == "jobs" else parse(item))
+
+    def forget(self, key: tuple[str, str], item: Document) -> None:
+        if self.reconciler is not None:
+            forget(self.reconciler, key, item)
 
     def advance(self, events: int | None = None) -> None:
         """Take in some events, or all."""
@@ -301,14 +313,15 @@ class Watches:
             plural = WATCHED.get(item["kind"])
             if plural is None:
                 continue
-            metadata = item["metadata"]
-            where, key = (plural, metadata["namespace"], metadata["name"]), key_of(item)
+            where, key = (plural, item["metadata"]["namespace"], item["metadata"]["name"]), key_of(item)
             if kind != "DELETED":
                 self.take(where, item)
-                continue
-            self.objects.pop(where, None)
-            if self.reconciler is not None and key is not None:
-                self.reconciler.overlays[item["kind"]].forget(key, metadata["name"], metadata["uid"])
+            elif item["kind"] in ("Candidate", "Evaluation"):
+                self.archives.drop(item)
+            else:
+                self.objects.pop(where, None)
+                if key is not None:
+                    self.forget(key, item)
         self.seen = upto
 
     def _of(self, wanted: str, key: tuple[str, str]) -> list[Any]:
@@ -316,14 +329,17 @@ class Watches:
             item for (plural, _, _), (owner, item) in self.objects.items() if (plural, owner) == (wanted, key) and item
         ]
 
+    def open(self, key: tuple[str, str]) -> None:
+        self.archives.open(key)
+
     def search(self, key: tuple[str, str]) -> Any:
         return next(iter(self._of("searches", key)), None)
 
     def candidates(self, key: tuple[str, str]) -> list[Any]:
-        return self._of("candidates", key)
+        return self.archives.candidates(key)
 
     def evaluations(self, key: tuple[str, str]) -> list[Any]:
-        return self._of("evaluations", key)
+        return self.archives.evaluations(key)
 
     def jobs(self, key: tuple[str, str]) -> list[JobView]:
         return self._of("jobs", key)

@@ -57,9 +57,10 @@ class Measured(Controller):
 
     def start(self) -> None:
         """Start, and do not wait."""
+        environment = {**self._environment, "MALLOC_ARENA_MAX": "2"}  # as in its image
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                tied([sys.executable, "-m", "controller"]), env=self._environment, stdout=log, stderr=log, cwd=ROOT
+                tied([sys.executable, "-m", "controller"]), env=environment, stdout=log, stderr=log, cwd=ROOT
             )
 
     @property

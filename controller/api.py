@@ -139,10 +139,10 @@ class Api:
         return found or []
 
     async def pages(
-        self, resource: Resource, namespace: str, limit: int, selector: str = "", accept: str = ANY_JSON
+        self, resource: Resource, namespace: str, limit: int, accept: str = ANY_JSON, **query: str
     ) -> AsyncIterator[Page]:
-        """All objects of a collection as they were at one moment, a page at a time, each with its kind."""
-        query = {"limit": str(limit), **({"labelSelector": selector} if selector else {})}
+        """The objects of a collection that match, as they were at one moment, a page at a time."""
+        query["limit"] = str(limit)
         while True:
             path = f"{resource.path(namespace)}?{urlencode(query)}"
             page = json.loads(await self._call("list", "GET", resource, path, None, accept=accept))
@@ -152,10 +152,13 @@ class Api:
                 return
             query["continue"] = more
 
-    async def versions(self, resource: Resource, namespace: str, selector: str) -> list[Version]:
-        """The versions of all objects, in pages and without their content; of one that is being deleted 0."""
+    async def versions(self, resource: Resource, namespace: str, **query: str) -> list[Version]:
+        """The versions of all objects that match ``labelSelector`` or ``fieldSelector``, without their content.
+
+        Of one that is being deleted the version is 0.
+        """
         found: list[Version] = []
-        async for page in self.pages(resource, namespace, 500, selector, METADATA_ONLY):
+        async for page in self.pages(resource, namespace, 500, METADATA_ONLY, **query):
             for item in page.items:
                 metadata = item["metadata"]
                 version = 0 if "deletionTimestamp" in metadata else int(metadata["resourceVersion"])

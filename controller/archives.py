@@ -1,17 +1,20 @@
 """The archives as the watches have told of them: candidates and evaluations, by search.
 
-There may be ten thousand, and most have ended.  Those lie compressed, at a twentieth of what their models take, until
-their search is looked at; models of the searches looked at last are kept.
+There may be ten thousand, and most have ended.  Those lie compressed, at a tenth of what their models take, until their
+search is looked at; models of the searches looked at last are kept.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
+
+from pydantic import BaseModel
 
 from controller.api import CANDIDATES, CUSTOM, EVALUATIONS, Document, Resource
 from controller.cache import Broken, Key, key_of, parse
@@ -21,7 +24,9 @@ from poise_lib.resources.candidate import FINAL_CANDIDATE_PHASES
 from poise_lib.resources.evaluation import FINAL_EVALUATION_PHASES
 
 OPENED_MOST: Final = 2000
-"""Models that are kept of what lies compressed, beside those of the search that is looked at: some 100 MB."""
+"""Models that are kept of what lies compressed, beside those of the search that is looked at: some 40 MB."""
+INTERNED_MOST: Final = 64
+"""Characters of a text that may well stand in many objects: names, digests, units, words."""
 _FINAL: Final = {
     "Candidate": frozenset(phase.value for phase in FINAL_CANDIDATE_PHASES),
     "Evaluation": frozenset(phase.value for phase in FINAL_EVALUATION_PHASES),
@@ -37,15 +42,49 @@ class Packed:
 
     @classmethod
     def of(cls, body: Document) -> Packed:
-        """Without managed fields, which no model has."""
+        """Without what nobody plans with: managed fields, and the trajectory, most of an evaluation.
+
+        Of an evaluation that has ended the controller writes no status but a fresh one, so none is lost in the cluster.
+        """
         metadata = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
-        return cls(metadata["uid"], zlib.compress(json.dumps({**body, "metadata": metadata}).encode(), 1))
+        status = {name: value for name, value in body["status"].items() if name != "trajectory" or not _is_run(body)}
+        kept = {**body, "metadata": metadata, "status": status}
+        return cls(metadata["uid"], zlib.compress(json.dumps(kept, separators=(",", ":")).encode(), 1))
 
     def open(self) -> Candidate | Evaluation | Broken:
         """The model."""
-        found = parse(json.loads(zlib.decompress(self.data)))
+        found = parse(json.loads(zlib.decompress(self.data), object_pairs_hook=_interned))
         assert not isinstance(found, Search)
+        if not isinstance(found, Broken):
+            _share(found)
         return found
+
+
+def _is_run(body: Document) -> bool:
+    return bool(body["kind"] == "Evaluation")
+
+
+def _interned(pairs: list[tuple[str, Any]]) -> Document:
+    """A JSON object whose keys and short texts are those of all others: half of what a model takes."""
+    return {
+        sys.intern(name): sys.intern(value) if isinstance(value, str) and len(value) <= INTERNED_MOST else value
+        for name, value in pairs
+    }
+
+
+_SETS: Final[dict[frozenset[str], set[str]]] = {}
+
+
+def _share(value: object) -> None:
+    """Let models that have the same fields set share the set, a third of what a model takes; they are frozen."""
+    if isinstance(value, BaseModel):
+        mine = value.model_fields_set
+        object.__setattr__(value, "__pydantic_fields_set__", _SETS.setdefault(frozenset(mine), mine))
+        for part in value.__dict__.values():
+            _share(part)
+    elif isinstance(value, tuple):
+        for part in value:
+            _share(part)
 
 
 Kept = Candidate | Evaluation | Broken | Packed

@@ -42,26 +42,38 @@ def observe(
         faults: of tasks that could not even be started, by the name of the task.
         now: seconds since the epoch.
     """
-    attempts: dict[str, list[JobView]] = {}
-    for job in jobs:
-        attempts.setdefault(job.task, []).append(job)
-    tasks = {task: _task(task, tried, results, now) for task, tried in attempts.items()}
+    tasks = {task: _task(task, tried, results, now) for task, tried in attempts(jobs).items()}
     return tasks | {task: TaskObservation(task, TaskState.ENDED, fault) for task, fault in faults.items()}
+
+
+def attempts(jobs: Iterable[JobView]) -> dict[str, list[JobView]]:
+    """The attempts at every task, the first first; those for other input than the last one's are none of them."""
+    found: dict[str, list[JobView]] = {}
+    for job in sorted(jobs, key=lambda job: job.attempt):
+        mine = found.setdefault(job.task, [])
+        if mine and mine[-1].stamp != job.stamp:
+            mine.clear()
+        mine.append(job)
+    return found
 
 
 def _task(task: str, jobs: list[JobView], results: Mapping[str, TaskResult], now: float) -> TaskObservation:
     for job in jobs:
         if job.outcome is Outcome.RESULT and job.uid in results:
-            return TaskObservation(task, TaskState.ENDED, results[job.uid])
+            return TaskObservation(task, TaskState.ENDED, results[job.uid], stamp=job.stamp)
     if any(job.state is JobState.RUNNING for job in jobs):
-        return TaskObservation(task, TaskState.RUNNING)
-    last = max(jobs, key=lambda job: job.attempt)
+        return TaskObservation(task, TaskState.RUNNING, stamp=jobs[-1].stamp)
+    last = jobs[-1]
     lost = sum(job.outcome is Outcome.LOST for job in jobs)
     disrupted = sum(job.outcome is Outcome.DISRUPTED for job in jobs)
     if last.outcome is Outcome.DISRUPTED and not last.expiring and age(last, now) < pause(disrupted):
-        return TaskObservation(task, TaskState.RUNNING)
+        return TaskObservation(task, TaskState.RUNNING, stamp=last.stamp)
     return TaskObservation(
-        task, TaskState.LOST, None, lost + max(0, disrupted - MAX_DISRUPTIONS), last.problem or last.reason
+        task,
+        TaskState.LOST,
+        lost_attempts=lost + max(0, disrupted - MAX_DISRUPTIONS),
+        problem=last.problem or last.reason,
+        stamp=last.stamp,
     )
 
 

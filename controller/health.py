@@ -17,7 +17,7 @@ import structlog
 from aiohttp import web
 from prometheus_client import generate_latest
 
-from controller.api import JOBS, SEARCHES, Api, ApiError
+from controller.api import JOBS, SEARCHES, Api, ApiError, Resource
 from controller.metrics import Metrics
 from poise_lib.names import LABEL_ATTEMPT, LABEL_MANAGED_BY, MANAGED_BY
 
@@ -109,11 +109,12 @@ async def audit(
 
 
 async def _served(api: Api, namespaces: tuple[str, ...]) -> dict[str, int]:
-    selectors = {SEARCHES: "", JOBS: f"{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_ATTEMPT}"}
+    ours = {"labelSelector": f"{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_ATTEMPT}"}
+    selectors: dict[Resource, dict[str, str]] = {SEARCHES: {}, JOBS: ours}
     versions = {}
     for resource, selector in selectors.items():
         for namespace in namespaces or ("",):
-            for item in await api.versions(resource, namespace, selector):
+            for item in await api.versions(resource, namespace, **selector):
                 versions[f"{resource.plural}/{item.namespace}/{item.name}"] = item.version
     return versions
 

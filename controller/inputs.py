@@ -101,6 +101,6 @@ async def start(api: Api, namespace: str, job: Document, parts: Sequence[bytes])
 
 async def lacking(api: Api, key: Key, jobs: Iterable[JobView]) -> list[JobView]:
     """The Jobs of a search whose input is not all there; what another Job of the same name has left is not theirs."""
-    found = await api.versions(CONFIG_MAPS, key[0], f"{LABEL_SEARCH}={key[1]}")
+    found = await api.versions(CONFIG_MAPS, key[0], labelSelector=f"{LABEL_SEARCH}={key[1]}")
     there = {(item.owner, item.name) for item in found if item.version}
     return [job for job in jobs if not there.issuperset((job.uid, name) for name in job.inputs)]

@@ -14,6 +14,7 @@ from typing import Final
 
 from controller.api import Document
 from poise_lib.names import (
+    ANNOTATION_INPUT,
     ANNOTATION_OUTCOME,
     ANNOTATION_PROBLEM,
     ANNOTATION_TASK,
@@ -57,6 +58,8 @@ class JobView:
     kind: str
     attempt: int
     token: str
+    stamp: str
+    """Of the request that it was made for."""
     state: JobState
     reason: str
     """Why it failed, in the Job controller's words."""
@@ -101,6 +104,7 @@ def view(body: Document) -> JobView | None:
         kind=labels.get(LABEL_TASK_KIND, ""),
         attempt=int(labels[LABEL_ATTEMPT]),
         token=annotations.get(ANNOTATION_TOKEN, ""),
+        stamp=annotations.get(ANNOTATION_INPUT, ""),
         state=state,
         reason=f"{failed.get('reason', '')}: {failed.get('message', '')}" if failed else "",
         outcome=outcome,

@@ -10,6 +10,7 @@ from controller.jobs import controlled_by, job_name
 from controller.pods import pod_template
 from controller.settings import Settings
 from poise_lib.names import (
+    ANNOTATION_INPUT,
     ANNOTATION_TASK,
     ANNOTATION_TOKEN,
     API_VERSION,
@@ -45,7 +46,11 @@ def job(request: TaskRequest, attempt: int, search: Search, settings: Settings, 
             "name": name,
             "namespace": search.metadata.namespace,
             "labels": own,
-            "annotations": {ANNOTATION_TASK: request.name, ANNOTATION_TOKEN: token},
+            "annotations": {
+                ANNOTATION_TASK: request.name,
+                ANNOTATION_INPUT: request.stamp,
+                ANNOTATION_TOKEN: token,
+            },
             "ownerReferences": [controlled_by(API_VERSION, "Search", search.metadata.name, search.metadata.uid)],
         },
         "spec": {

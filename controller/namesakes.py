@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from controller.api import CUSTOM, JOBS, Api, Document
+from collections.abc import Iterable
+
+from controller.api import CONFIG_MAPS, CUSTOM, JOBS, Api, Document
 from controller.cache import Key
 
 
@@ -19,6 +21,18 @@ async def in_the_way(api: Api, key: Key, kind: str, name: str) -> str:
     if not found or _may_be_ours(kind, found[0], key[1]):
         return ""
     return f"{kind} {name} is there already and belongs to something else: delete it, or rename the search"
+
+
+async def in_the_way_of_input(api: Api, namespace: str, names: Iterable[str]) -> str:
+    """A sentence on a ConfigMap of one of these names that nobody owns; empty if there is none.
+
+    What a Job of ours has left is owned by it, and goes by itself.
+    """
+    for name in names:
+        found = await api.versions(CONFIG_MAPS, namespace, fieldSelector=f"metadata.name={name}")
+        if found and not found[0].owner:
+            return f"ConfigMap {name} is there already and belongs to something else: delete it, or rename the search"
+    return ""
 
 
 def _may_be_ours(kind: str, item: Document, search: str) -> bool:

@@ -30,7 +30,7 @@ from controller.cache import Broken, Key, Overlay
 from controller.events import happenings, publish, unreadable
 from controller.jobs import JobState, JobView, Outcome, job_name, view
 from controller.metrics import Metrics
-from controller.namesakes import in_the_way
+from controller.namesakes import in_the_way, in_the_way_of_input
 from controller.outcomes import Judged, judge, record
 from controller.picture import Picture, Resources, World, known, whole
 from controller.refusals import TASKS, Refusal, can_be_told, first_in_the_way, subject
@@ -347,8 +347,11 @@ class Reconciler:
         wanted = manifests.job(request, attempt, picture.search, self.settings, len(parts))
         self.checked.discard(key)  # until all of it is there, whatever happens in between
         body = await inputs.start(self.api, key[0], wanted, parts)
-        if body is None:  # the garbage collector is about to take what is in the way
-            self.refusals.setdefault(key, Refusal()).hold(TASKS, "", STALE_INPUT_SECONDS)
+        if body is None:  # most likely the garbage collector is about to take what is in the way
+            names = inputs.numbered(wanted["metadata"]["name"], len(parts))
+            why = await in_the_way_of_input(self.api, key[0], names)
+            held = (TASKS, why) if why else (TASKS, "", STALE_INPUT_SECONDS)
+            self.refusals.setdefault(key, Refusal()).hold(*held)
             return
         self.checked.add(key)
         started = view(body)

@@ -20,6 +20,7 @@ MANAGED_BY: Final = "poise"
 
 ANNOTATION_TASK: Final = f"{GROUP}/task"
 """The task's whole name; the Job's own may be shortened."""
+ANNOTATION_INPUT: Final = f"{GROUP}/input"
 ANNOTATION_TOKEN: Final = f"{GROUP}/attempt-token"
 """What a result frame of this attempt must carry."""
 ANNOTATION_OUTCOME: Final = f"{GROUP}/outcome"

@@ -36,6 +36,8 @@ class TaskObservation:
     """Attempts that ended without a result."""
     problem: str = ""
     """Why the last attempt was lost."""
+    stamp: str = ""
+    """Of the request that it was started with; empty when that is not known."""
 
 
 @dataclass(frozen=True)

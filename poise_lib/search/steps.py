@@ -62,16 +62,19 @@ def step(
         output: the model of its output.
     """
     task = observed.tasks.get(name)
+    if task is not None and task.state is TaskState.RUNNING:
+        return Waiting()
+    request = TaskRequest(kind=kind, name=name, input=document.to_document())
+    if task is not None and task.stamp and request.differs(task.stamp):
+        return Waiting(start=request)  # that was for an object whose name another one has now, or before an edit
     if task is not None and task.state is TaskState.ENDED and task.result is not None:
         if task.result.output is not None:
             return _judged(name, task.result.output, output)
         return GivenUp(task.result.fault or TaskFault(reason=REASON_TASK_FAILED, message="the task left nothing"))
-    if task is not None and task.state is TaskState.RUNNING:
-        return Waiting()
     if task is not None and task.lost_attempts >= observed.search.spec.budget.attempts:
         message = f"{name} was tried {task.lost_attempts} times without a result; last: {task.problem}"
         return GivenUp(TaskFault(reason=REASON_TASK_FAILED, message=message[:2000]))
-    return Waiting(start=TaskRequest(kind=kind, name=name, input=document.to_document()))
+    return Waiting(start=request)
 
 
 def _judged(name: str, document: dict[str, Any], output: type[T]) -> Done[T] | GivenUp:

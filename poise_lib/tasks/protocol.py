@@ -70,6 +70,15 @@ class TaskRequest(Model):
         """Digest of what decides the result: kind, input and the engine build; the name is not part of it."""
         return digest_of(canonical_json({"build": __version__, "kind": self.kind.value, "input": self.input}))
 
+    @property
+    def stamp(self) -> str:
+        """The digest with the build that made it, which alone can say whether another input is meant."""
+        return f"{__version__}/{self.digest.removeprefix('sha256:')[:32]}"
+
+    def differs(self, stamp: str) -> bool:
+        """Whether a task with this stamp was given other input; one of another build has the benefit of the doubt."""
+        return stamp.startswith(f"{__version__}/") and stamp != self.stamp
+
 
 class TaskFault(Model):
     """Why a task has no output although it ended: the same input would end so again."""

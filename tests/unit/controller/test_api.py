@@ -87,7 +87,7 @@ def test_versions_come_in_pages_with_who_controls_them_and_what_is_being_deleted
     }
     last = {"metadata": {"resourceVersion": "9"}, "items": [item("b", "5", deletionTimestamp="2026-01-01T00:00:00Z")]}
     found, client = api((200, first), (200, last))
-    assert asyncio.run(found.versions(JOBS, "", "a=b")) == [
+    assert asyncio.run(found.versions(JOBS, "", labelSelector="a=b")) == [
         Version("n", "a", 3, "the one"),
         Version("n", "b", 0),
     ]
@@ -99,7 +99,7 @@ def test_versions_come_in_pages_with_who_controls_them_and_what_is_being_deleted
 def test_an_empty_list_of_metadata_is_null() -> None:
     nothing = {"metadata": {"resourceVersion": "9"}, "items": None}
     some, _ = api((200, nothing), (200, nothing))
-    assert asyncio.run(some.versions(JOBS, "n", "")) == []
+    assert asyncio.run(some.versions(JOBS, "n")) == []
     assert asyncio.run(some.items(JOBS, "n")) == []
 
 

@@ -129,3 +129,18 @@ def test_one_that_changes_its_search_wakes_both_and_counts_once() -> None:
     world.take(candidate(("n", "a"), "t", 2, "Archived"))
     assert set(woken) == {("n", "s"), ("n", "t")}
     assert (len(world.candidates(("n", "s"))), len(world.candidates(("n", "t")))) == (0, 1)
+
+
+def test_a_run_that_has_ended_is_told_without_its_trajectory_and_shares_what_others_have_too() -> None:
+    world, _, _ = cache()
+    status = {"trajectory": [{"step": 1.0}], "summary": {"reward": 0.5}, "reason": "TrainingFailed"}
+    for name in ("a", "b"):
+        world.take(merged(evaluation(("n", name), "s", 1, "Rejected"), {"status": status}))
+    one, other = world.evaluations(("n", "s"))
+    assert not isinstance(one, Broken)
+    assert not isinstance(other, Broken)
+    assert (one.status.trajectory, one.status.summary) == ((), {"reward": 0.5})
+    assert one.status.model_fields_set is other.status.model_fields_set
+    assert one.status.reason is other.status.reason
+    world.take(merged(evaluation(("n", "c"), "s", 1, "Evaluating"), {"status": status}))
+    assert world.evaluations(("n", "s"))[2].status.trajectory != ()

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from controller import reconcile, refusals
 from controller.api import ApiError
+from poise_lib import __version__
+from poise_lib.names import API_VERSION
 from poise_lib.resources.candidate import CandidatePhase
 from poise_lib.resources.search import SearchPhase
 from poise_lib.tasks.protocol import TaskKind, TaskRequest, TaskResult
@@ -182,6 +184,22 @@ def test_input_of_a_deleted_job_is_not_taken_for_that_of_the_next() -> None:
     assert server.jobs() == [name]
 
 
+def test_what_has_the_name_of_an_input_is_told_and_waited_for() -> None:
+    server, controller = started()
+    name = "s-000-0-implement-1-1"
+    server.create("configmaps", KEY[0], {"kind": "ConfigMap", "metadata": {"name": name}, "data": {}})
+    soon = asyncio.run(controller.reconcile())
+    assert soon is not None
+    assert soon > reconcile.STALE_INPUT_SECONDS, "nothing will take it away soon"
+    reason, message = condition(server, "Stalled")
+    assert f"ConfigMap {name} is there already" in message, reason
+    assert server.jobs(running=False) == []
+    server.delete(("configmaps", KEY[0], name))
+    controller.reconciler.refusals[KEY].until = 0.0
+    asyncio.run(drive(server, controller, random.Random(0)))
+    assert server.archive() == undisturbed()
+
+
 def test_a_task_whose_input_is_too_large_fails_its_candidate_and_leaves_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
     def bloat(request: TaskRequest) -> TaskResult:
         result = answer(request)
@@ -306,6 +324,44 @@ def test_a_search_deleted_while_tasks_run_keeps_its_archive_and_goes_on_when_it_
     asyncio.run(drive(server, controller, random.Random(3)))
     assert server.archive() == undisturbed()
     assert set(server.worked.values()) == {1}
+
+
+def by_hand(server: Server, source: str) -> None:
+    spec = {"search": KEY[1], "round": 0, "slot": 9, "proposal": {"title": "mine", "hypothesis": "It works."}}
+    spec = {**spec, "source": source}
+    body = {"apiVersion": API_VERSION, "kind": "Candidate", "metadata": {"name": "mine"}, "spec": spec}
+    server.create("candidates", KEY[0], body)
+
+
+def test_a_candidate_written_anew_gets_no_result_of_the_one_that_had_its_name() -> None:
+    """Deleted and made again while nobody looks: its tasks have the names of the old one's, and other input."""
+    server, controller = started()
+    by_hand(server, "# the first")
+    asyncio.run(controller.reconcile())
+    server.finish("mine-implement-1-1")
+    server.delete(("candidates", KEY[0], "mine"))
+    by_hand(server, "# the second")
+    asyncio.run(controller.reconcile())
+    request = server.request("mine-implement-1-2")
+    assert request.input["source"] == "# the second"
+    asyncio.run(drive(server, controller, random.Random(0)))
+    done = server.objects["candidates", KEY[0], "mine"]["status"]
+    wanted = server.store[request.digest].output
+    assert wanted is not None
+    assert (done["phase"], done["implementation"]["source"]) == ("Archived", wanted["source"])
+
+
+def test_a_task_of_another_build_is_taken_as_it_is() -> None:
+    """An upgrade in the middle repeats nothing."""
+    server, controller = started()
+    asyncio.run(controller.reconcile())
+    (name,) = server.jobs()
+    server.finish(name)
+    job = server.objects["jobs", KEY[0], name]
+    assert job["metadata"]["annotations"]["poise.dev/input"].startswith(f"{__version__}/")
+    job["metadata"]["annotations"]["poise.dev/input"] = "0.0.9/0123"
+    asyncio.run(Controller(server).reconcile())
+    assert not [other for other in server.jobs(running=False) if other.endswith("-2")]
 
 
 def test_evaluations_begun_anew_for_other_code_never_show_the_old_results_as_those_of_the_new() -> None:

@@ -142,7 +142,7 @@ class Api:
         self, resource: Resource, namespace: str, limit: int, accept: str = ANY_JSON, **query: str
     ) -> AsyncIterator[Page]:
         """The objects of a collection that match, as they were at one moment, a page at a time."""
-        query["limit"] = str(limit)
+        query = {"limit": str(limit), **query}
         while True:
             path = f"{resource.path(namespace)}?{urlencode(query)}"
             page = json.loads(await self._call("list", "GET", resource, path, None, accept=accept))

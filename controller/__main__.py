@@ -14,13 +14,12 @@ import structlog
 
 from controller import handlers, logs
 from controller.api import Api
-from controller.archives import Archives
-from controller.handlers import Watched
 from controller.health import Health, audit, closed, serve
 from controller.lease import Lease, LeaseLost
 from controller.metrics import Metrics
 from controller.reconcile import Reconciler
 from controller.settings import Settings
+from controller.watched import Watched
 from controller.work import WorkQueue
 from poise_lib.errors import InvalidInputError
 
@@ -36,10 +35,9 @@ async def operate(settings: Settings) -> None:
     """
     api = await Api.connect()
     metrics, health = Metrics(), Health()
-    archives = Archives(lambda key: queue.wake(key), lambda key, body: handlers.forget(reconciler, key, body))
-    world = Watched(archives)
+    world = Watched(lambda key: queue.wake(key), lambda key, body: reconciler.forget(key, body))
     reconciler = Reconciler(api, world, settings, metrics)
-    queue = WorkQueue(reconciler)
+    queue = WorkQueue(reconciler, world.size)
 
     def refresh() -> None:
         metrics.queue_depth.set(queue.depth)
@@ -67,14 +65,14 @@ async def operate(settings: Settings) -> None:
         if settings.namespaces and not namespaces:
             raise InvalidInputError("POISE_NAMESPACES: no rights in any of them; upgrade the chart once they are there")
         watching = kopf.operator(
-            registry=handlers.registry(world, queue, reconciler),
+            registry=handlers.registry(world),
             clusterwide=not settings.namespaces,
             namespaces=namespaces,
             stop_flag=stop,
         )
-        bulk = handlers.reflectors(api, archives, namespaces)
+        bulk = handlers.reflectors(api, world, namespaces)
         auditing = audit(api, health, world.versions, namespaces, left_out)
-        working = _work(queue, [world.indexed, *(one.filled for one in bulk)])
+        working = _work(queue, [one.filled for one in bulk])
         running = (working, lease.keep(), auditing, watching, *(one.run() for one in bulk))
         parts = {asyncio.create_task(part) for part in running}
         done, rest = await asyncio.wait({stopping, *parts}, return_when=asyncio.FIRST_COMPLETED)

@@ -54,6 +54,8 @@ EVALUATIONS: Final = Resource(GROUP, VERSION, "evaluations")
 CUSTOM: Final = {"Search": SEARCHES, "Candidate": CANDIDATES, "Evaluation": EVALUATIONS}
 """Our own, by kind."""
 JOBS: Final = Resource("batch", "v1", "jobs")
+WATCHED: Final = CUSTOM | {"Job": JOBS}
+"""Whatever a search consists of, by kind."""
 PODS: Final = Resource("", "v1", "pods")
 CONFIG_MAPS: Final = Resource("", "v1", "configmaps")
 CLAIMS: Final = Resource("", "v1", "persistentvolumeclaims")
@@ -166,15 +168,17 @@ class Api:
                 found.append(Version(metadata["namespace"], metadata["name"], version, next(owners, "")))
         return found
 
-    async def watch(self, resource: Resource, namespace: str, version: str, seconds: int) -> AsyncIterator[Document]:
-        """What happens to a collection after a version, bookmarks among it, until the server ends it.
+    async def watch(
+        self, resource: Resource, namespace: str, version: str, seconds: int, **query: str
+    ) -> AsyncIterator[Document]:
+        """What happens to the objects that match after a version, bookmarks among it, until the server ends it.
 
         Raises:
             ApiError: the server refused.
             OSError: the connection broke off.
             TimeoutError: nothing came, not even the end.
         """
-        query = {
+        query |= {
             "watch": "true",
             "resourceVersion": version,
             "allowWatchBookmarks": "true",

@@ -18,8 +18,8 @@ from aiohttp import web
 from prometheus_client import generate_latest
 
 from controller.api import JOBS, SEARCHES, Api, ApiError, Resource
+from controller.jobs import SELECTOR
 from controller.metrics import Metrics
-from poise_lib.names import LABEL_ATTEMPT, LABEL_MANAGED_BY, MANAGED_BY
 
 AUDIT_EVERY: Final = 60.0
 DEAD_AFTER: Final = 180.0
@@ -109,8 +109,7 @@ async def audit(
 
 
 async def _served(api: Api, namespaces: tuple[str, ...]) -> dict[str, int]:
-    ours = {"labelSelector": f"{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_ATTEMPT}"}
-    selectors: dict[Resource, dict[str, str]] = {SEARCHES: {}, JOBS: ours}
+    selectors: dict[Resource, dict[str, str]] = {SEARCHES: {}, JOBS: {"labelSelector": SELECTOR}}
     versions = {}
     for resource, selector in selectors.items():
         for namespace in namespaces or ("",):

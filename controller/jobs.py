@@ -20,9 +20,13 @@ from poise_lib.names import (
     ANNOTATION_TASK,
     ANNOTATION_TOKEN,
     LABEL_ATTEMPT,
+    LABEL_MANAGED_BY,
     LABEL_TASK_KIND,
+    MANAGED_BY,
 )
 
+SELECTOR: Final = f"{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_ATTEMPT}"
+"""Of labels: selects the Jobs of tasks, on the server."""
 INPUT_VOLUME: Final = "input"
 MAX_NAME: Final = 58
 """Longest task name in a Job's name; with the attempt it stays within a label's 63 characters."""

@@ -168,6 +168,10 @@ class Reconciler:
             broken=[item for item in everything if isinstance(item, Broken)],
         )
 
+    def forget(self, key: Key, body: Document) -> None:
+        """An object is gone: whatever we wrote of it is history."""
+        self.overlays[body["kind"]].forget(key, body["metadata"]["name"], body["metadata"]["uid"])
+
     async def _abandon(self, key: Key) -> None:
         """The search is gone: nothing of it runs on.  Its Jobs go with it by their owner; its archive may stay."""
         self.checked.discard(key)

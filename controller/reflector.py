@@ -1,7 +1,8 @@
-"""List, then watch, one kind of object: what kopf does, for the kinds of which there are ten thousand.
+"""List, then watch, one kind of object: what kopf does, for the kinds of which there is much.
 
-kopf keeps every body of its first list until a worker of that very object has had its turn, and its indexes take time
-that grows with the square of what is there.  Here a page is handed over and forgotten before the next one is asked for.
+kopf keeps every body of its first list until a worker of that very object has had its turn, its indexes take time that
+grows with the square of what is there, and each event takes milliseconds.  Here a page is handed over and forgotten
+before the next one is asked for, and an event costs its parsing.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, Final, Protocol
 
 import structlog
 
-from controller.api import Api, ApiError, Document, Resource
+from controller.api import WATCHED, Api, ApiError, Document, Resource
 
 PAGE: Final = 100
 """Objects of one page: in memory at once, several times over."""
@@ -39,7 +40,7 @@ class Sink(Protocol):
     def drop(self, body: Document) -> None:
         """An object is gone."""
 
-    def keep(self, resource: Resource, namespace: str, there: set[Where]) -> None:
+    def keep(self, kind: str, namespace: str, there: set[Where]) -> None:
         """Of a kind and a namespace (all, if empty) these objects are there, and no others."""
 
 
@@ -48,14 +49,21 @@ class Reflector:
     """Tells a sink of one kind of object in one namespace, or in all of them."""
 
     api: Api
-    resource: Resource
+    kind: str
     namespace: str
     sink: Sink
+    query: dict[str, str] = field(default_factory=dict)
+    """What narrows it down: a labelSelector."""
     filled: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once the sink has had all that was there."""
     version: str = ""
     """The state that is known; empty when everything has to be listed."""
     wait: Callable[[float], Any] = asyncio.sleep
+
+    @property
+    def resource(self) -> Resource:
+        """As the API serves the kind."""
+        return WATCHED[self.kind]
 
     async def run(self) -> None:
         """Never ends by itself; an API server that is away or refuses is asked again, less and less often."""
@@ -81,18 +89,19 @@ class Reflector:
     async def _list(self) -> None:
         there: set[Where] = set()
         version = ""
-        async for page in self.api.pages(self.resource, self.namespace, PAGE):
+        async for page in self.api.pages(self.resource, self.namespace, PAGE, **self.query):
             for body in page.items:
+                body["kind"] = self.kind  # which items of a list lack, unless they are custom resources
                 self.sink.take(body)
                 there.add((body["metadata"]["namespace"], body["metadata"]["name"]))
             version = page.version
             await asyncio.sleep(0)  # whoever else has something to do has waited for a whole page
-        self.sink.keep(self.resource, self.namespace, there)
+        self.sink.keep(self.kind, self.namespace, there)
         self.version = version
         self.filled.set()
 
     async def _watch(self) -> None:
-        async for event in self.api.watch(self.resource, self.namespace, self.version, WATCH_SECONDS):
+        async for event in self.api.watch(self.resource, self.namespace, self.version, WATCH_SECONDS, **self.query):
             body = event["object"]
             match event["type"]:
                 case "ERROR":

@@ -1,7 +1,8 @@
 """One reconcile of a search at a time, coalesced; several searches side by side.
 
 A search that is looked at often takes no more than its turn: keys wait in one line, and a key that is woken while it is
-being reconciled goes to the end of that line once.  One whose reconcile failed is left alone for a while, whatever
+being reconciled goes to the end of that line once.  Large ones are looked at one at a time, whatever memory one takes, and
+keep nobody waiting but each other.  One whose reconcile failed is left alone for a while, whatever
 wakes it: the events may be of its own making.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -19,6 +21,8 @@ from controller.cache import Key
 
 BACKOFF_FIRST: Final = 0.5
 BACKOFF_MOST: Final = 60.0
+LARGE: Final = 1000
+"""Objects of a search from which on it is a large one."""
 SETTLE_SECONDS: Final = 0.02
 """Events of one change come in bursts; waiting this long turns a burst into one reconcile."""
 
@@ -31,6 +35,8 @@ class WorkQueue:
 
     reconcile: Callable[[Key], Awaitable[float | None]]
     """Returns the seconds after which to look again, or None to wait for an event."""
+    size: Callable[[Key], int] = lambda _: 0
+    """How many objects a search has."""
     width: int = 8
     """Searches reconciled side by side."""
     failures: dict[Key, int] = field(default_factory=dict)
@@ -40,6 +46,10 @@ class WorkQueue:
     _again: set[Key] = field(default_factory=set)
     _backing_off: set[Key] = field(default_factory=set)
     _timers: dict[Key, asyncio.TimerHandle] = field(default_factory=dict)
+    _aside: deque[Key] = field(default_factory=deque)
+    """Large ones whose turn came while another one was being looked at; they count as waiting."""
+    _large: bool = False
+    """Whether a large one is being looked at."""
 
     @property
     def depth(self) -> int:
@@ -92,6 +102,11 @@ class WorkQueue:
         while True:
             key = await self._line.get()
             await asyncio.sleep(SETTLE_SECONDS)
+            large = self.size(key) >= LARGE
+            if large and self._large:
+                self._aside.append(key)
+                continue
+            self._large = self._large or large
             self._waiting.discard(key)
             self._running.add(key)
             later: float | None = None
@@ -106,6 +121,10 @@ class WorkQueue:
                 log.exception("reconcile failed", namespace=key[0], search=key[1], attempt=count, again_in=later)
             finally:
                 self._running.discard(key)
+                if large:
+                    self._large = False
+                    if self._aside:
+                        self._line.put_nowait(self._aside.popleft())
             if failed and later is not None:
                 self._back_off(key, later)
             elif key in self._again:

@@ -40,6 +40,9 @@ PLUGIN_FOLDERS: Final = ("/opt/cni/bin", "/usr/lib/cni")
 READY_SECONDS: Final = 90.0
 POD_SECONDS: Final = 60.0
 KILL_SECONDS: Final = 10.0
+LOG_SECONDS: Final = 20.0
+NO_FILE: Final = "failed to try resolving symlinks"
+"""What the kubelet writes in place of a log whose file is not there yet, or not any more."""
 PARTS: Final = ("kubelet", "kube-proxy", "coredns", "containerd")
 
 
@@ -119,7 +122,12 @@ class Node:
     def logs(self, namespace: str, pod: str, container: str = "") -> str:
         """What a pod wrote."""
         query = {"container": container} if container else {}
-        return self.plane.client.text("GET", namespaced("v1", namespace, "pods", pod, "log"), **query)
+        limit = time.monotonic() + LOG_SECONDS
+        while True:
+            text = self.plane.client.text("GET", namespaced("v1", namespace, "pods", pod, "log"), **query)
+            if not text.startswith(NO_FILE) or time.monotonic() > limit:
+                return text
+            time.sleep(POLL_SECONDS)
 
     def wait_for_pod(
         self, namespace: str, name: str, *, phases: tuple[str, ...] = ("Succeeded", "Failed"),

@@ -10,9 +10,9 @@ import pytest
 from kubernetes.aio import client, config
 
 from controller import reflector
-from controller.api import CANDIDATES, Api, Document
-from controller.archives import Archives
+from controller.api import Api, Document
 from controller.reflector import Reflector
+from controller.watched import Watched
 from tests.integration.kube.documents import merged, minimal, path
 from tests.kube.client import Client
 from tests.kube.cluster import ControlPlane
@@ -20,8 +20,8 @@ from tests.kube.cluster import ControlPlane
 KEPT = 7
 
 
-def names(archives: Archives, namespace: str) -> set[str]:
-    return set(archives.kept[CANDIDATES].get((namespace, "one"), ()))
+def names(world: Watched, namespace: str) -> set[str]:
+    return set(world.kept["Candidate"].get((namespace, "one"), ()))
 
 
 async def until(look: Callable[[], bool]) -> None:
@@ -53,31 +53,31 @@ def test_everything_is_seen_in_pages_then_as_it_happens_also_after_a_cut(
     async def follow() -> None:
         woken: list[tuple[str, str]] = []
         gone: list[str] = []
-        archives = Archives(woken.append, lambda _, body: gone.append(body["metadata"]["name"]))
+        world = Watched(woken.append, lambda _, body: gone.append(body["metadata"]["name"]))
         api = Api(client.ApiClient(api_settings))
-        one = Reflector(api, CANDIDATES, namespace, archives)
+        one = Reflector(api, "Candidate", namespace, world)
         running = asyncio.create_task(one.run())
         try:
             await one.filled.wait()
-            assert names(archives, namespace) == set(made)
+            assert names(world, namespace) == set(made)
             assert api.calls["list", "poise.dev", "candidates"] == 3, "seven in pages of three"
             await until(lambda: api.calls["watch", "poise.dev", "candidates"] == 1)
 
             admin.create(path("Candidate", namespace), minimal("Candidate", "one-100-0"))
-            await until(lambda: "one-100-0" in names(archives, namespace))
+            await until(lambda: "one-100-0" in names(world, namespace))
             status = {"status": {"phase": "Archived", "message": "x" * 1500}}
             body: Document = admin.get(path("Candidate", namespace, made[0]))
             admin.replace(path("Candidate", namespace, made[0], "status"), merged(body, status))
-            await until(lambda: _message(archives, namespace, made[0]) == "x" * 1500)
+            await until(lambda: _message(world, namespace, made[0]) == "x" * 1500)
             admin.delete(path("Candidate", namespace, made[1]))
-            await until(lambda: made[1] not in names(archives, namespace))
+            await until(lambda: made[1] not in names(world, namespace))
             assert gone == [made[1]]
 
             running.cancel()  # the connection is cut, and what happens meanwhile is told afterwards
             await asyncio.gather(running, return_exceptions=True)
             admin.delete(path("Candidate", namespace, made[2]))
             running = asyncio.create_task(one.run())
-            await until(lambda: made[2] not in names(archives, namespace))
+            await until(lambda: made[2] not in names(world, namespace))
             assert api.calls["list", "poise.dev", "candidates"] == 3, "it goes on where it was"
 
             running.cancel()
@@ -86,7 +86,7 @@ def test_everything_is_seen_in_pages_then_as_it_happens_also_after_a_cut(
             one.version = ""  # what it was told is not to be had any more
             running = asyncio.create_task(one.run())
             await until(lambda: gone == made[1:4])
-            assert names(archives, namespace) == {made[0], *made[4:], "one-100-0"}
+            assert names(world, namespace) == {made[0], *made[4:], "one-100-0"}
             assert set(woken) == {(namespace, "one")}
         finally:
             running.cancel()
@@ -96,7 +96,7 @@ def test_everything_is_seen_in_pages_then_as_it_happens_also_after_a_cut(
     asyncio.run(follow())
 
 
-def _message(archives: Archives, namespace: str, name: str) -> str:
-    found = {item.metadata.name: item for item in archives.candidates((namespace, "one"))}
+def _message(world: Watched, namespace: str, name: str) -> str:
+    found = {item.metadata.name: item for item in world.candidates((namespace, "one"))}
     status = found[name].status
     return status.message if status.message is not None else ""

@@ -18,14 +18,12 @@ from functools import cache
 from typing import Any, cast
 from urllib.parse import parse_qsl, unquote
 
-from controller.api import Api, ApiError, Document
-from controller.archives import Archives
-from controller.cache import key_of, parse
-from controller.handlers import forget
-from controller.jobs import JobView, view
+from controller.api import WATCHED, Api, ApiError, Document
+from controller.cache import parse
 from controller.metrics import Metrics
 from controller.reconcile import Reconciler
 from controller.settings import Settings
+from controller.watched import Watched
 from poise_lib.archive.digest import archive_digest
 from poise_lib.resources import Search
 from poise_lib.resources.search import SearchPhase
@@ -34,7 +32,6 @@ from tests.unit.search.world import answer, make_search
 
 KEY = ("default", "s")
 SETTINGS = Settings(worker_image="worker")
-WATCHED = {"Search": "searches", "Candidate": "candidates", "Evaluation": "evaluations", "Job": "jobs"}
 CREATED = "2026-01-01T00:00:00Z"
 Where = tuple[str, str, str]
 """Plural, namespace, name."""
@@ -283,66 +280,29 @@ class FakeApi(Api):
         return content.encode() if isinstance(content, str) else json.dumps(content).encode()
 
 
-class Watches:
-    """A double of the watch caches: what has been told so far, never out of order, maybe late."""
+class Watches(Watched):
+    """The caches of the watches, and a double of the watches: what has been told so far, never out of order, maybe late."""
 
     def __init__(self, server: Server) -> None:
+        super().__init__(lambda _: None, self.forget)
         self.server = server
         self.seen = len(server.events)
-        self.objects: dict[Where, Any] = {}
-        """What kopf's indexes hold: (search, parsed)."""
-        self.archives = Archives(lambda _: None, self.forget)
         self.reconciler: Reconciler | None = None
-        for where, item in server.objects.items():
-            self.take(where, item)
-
-    def take(self, where: Where, item: Document) -> None:
-        if item["kind"] in ("Candidate", "Evaluation"):
-            self.archives.take(item)
-        elif where[0] in WATCHED.values():
-            self.objects[where] = (key_of(item), view(item) if where[0] == "jobs" else parse(item))
+        for item in server.objects.values():
+            if item["kind"] in WATCHED:
+                self.take(copy.deepcopy(item))
 
     def forget(self, key: tuple[str, str], item: Document) -> None:
         if self.reconciler is not None:
-            forget(self.reconciler, key, item)
+            self.reconciler.forget(key, item)
 
     def advance(self, events: int | None = None) -> None:
         """Take in some events, or all."""
         upto = len(self.server.events) if events is None else min(len(self.server.events), self.seen + events)
-        for kind, item in self.server.events[self.seen : upto]:
-            plural = WATCHED.get(item["kind"])
-            if plural is None:
-                continue
-            where, key = (plural, item["metadata"]["namespace"], item["metadata"]["name"]), key_of(item)
-            if kind != "DELETED":
-                self.take(where, item)
-            elif item["kind"] in ("Candidate", "Evaluation"):
-                self.archives.drop(item)
-            else:
-                self.objects.pop(where, None)
-                if key is not None:
-                    self.forget(key, item)
+        for event, item in self.server.events[self.seen : upto]:
+            if item["kind"] in WATCHED:
+                (self.drop if event == "DELETED" else self.take)(copy.deepcopy(item))
         self.seen = upto
-
-    def _of(self, wanted: str, key: tuple[str, str]) -> list[Any]:
-        return [
-            item for (plural, _, _), (owner, item) in self.objects.items() if (plural, owner) == (wanted, key) and item
-        ]
-
-    def open(self, key: tuple[str, str]) -> None:
-        self.archives.open(key)
-
-    def search(self, key: tuple[str, str]) -> Any:
-        return next(iter(self._of("searches", key)), None)
-
-    def candidates(self, key: tuple[str, str]) -> list[Any]:
-        return self.archives.candidates(key)
-
-    def evaluations(self, key: tuple[str, str]) -> list[Any]:
-        return self.archives.evaluations(key)
-
-    def jobs(self, key: tuple[str, str]) -> list[JobView]:
-        return self._of("jobs", key)
 
 
 class Controller:

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from controller.api import CANDIDATES, Api, ApiError, Document, Page
+from controller.api import Api, ApiError, Document, Page
 from controller.reflector import BACKOFF_MOST, Reflector, Where
 
 
@@ -39,13 +39,15 @@ class Script:
             raise answer
         return answer
 
-    async def pages(self, *_: Any) -> AsyncIterator[Page]:
+    async def pages(self, *_: Any, **query: str) -> AsyncIterator[Page]:
         for page in self.next("list"):
             if isinstance(page, Exception):
                 raise page
             yield page
 
-    async def watch(self, resource: Any, namespace: str, version: str, seconds: int) -> AsyncIterator[Document]:
+    async def watch(
+        self, resource: Any, namespace: str, version: str, seconds: int, **query: str
+    ) -> AsyncIterator[Document]:
         for event in self.next(f"watch {version}"):
             if isinstance(event, Exception):
                 raise event
@@ -64,7 +66,7 @@ class Seen:
     def drop(self, body: Document) -> None:
         self.told.append(("drop", body["metadata"]["name"]))
 
-    def keep(self, resource: Any, namespace: str, there: set[Where]) -> None:
+    def keep(self, kind: str, namespace: str, there: set[Where]) -> None:
         self.told.append(("keep", *sorted(name for _, name in there)))
 
 
@@ -74,7 +76,7 @@ def play(*answers: Any) -> tuple[Script, list[Any], list[float], Reflector]:
     async def wait(seconds: float) -> None:
         waits.append(seconds)
 
-    reflector = Reflector(cast(Api, script), CANDIDATES, "", seen, wait=wait)
+    reflector = Reflector(cast(Api, script), "Candidate", "", seen, wait=wait)
     with pytest.raises(Ended):
         asyncio.run(reflector.run())
     return script, seen.told, waits, reflector

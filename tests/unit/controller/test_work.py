@@ -15,9 +15,13 @@ from controller.work import WorkQueue
 A, B = ("n", "a"), ("n", "b")
 
 
-def serve(reconcile: Callable[[Key], Awaitable[float | None]], drive: Callable[[WorkQueue], Awaitable[None]]) -> None:
+def serve(
+    reconcile: Callable[[Key], Awaitable[float | None]],
+    drive: Callable[[WorkQueue], Awaitable[None]],
+    size: Callable[[Key], int] = lambda _: 0,
+) -> None:
     async def run() -> None:
-        queue = WorkQueue(reconcile)
+        queue = WorkQueue(reconcile, size)
         serving = asyncio.create_task(queue.run())
         try:
             await drive(queue)
@@ -141,3 +145,56 @@ def test_a_reconcile_can_ask_for_the_next_and_an_event_comes_first() -> None:
         assert count == 3
 
     serve(reconcile, drive)
+
+
+def test_large_searches_go_one_by_one_and_keep_no_small_one_waiting() -> None:
+    large = [("n", f"large-{number}") for number in range(12)]
+    running: set[Key] = set()
+    done: list[Key] = []
+    small_done = asyncio.Event()
+
+    async def reconcile(key: Key) -> None:
+        if key in large:
+            running.add(key)
+            assert len(running) == 1
+            await small_done.wait()  # more large ones than workers wait, and the small one still has its turn
+            await asyncio.sleep(0)
+            running.discard(key)
+        else:
+            small_done.set()
+        done.append(key)
+
+    async def drive(queue: WorkQueue) -> None:
+        for key in large:
+            queue.wake(key)
+        while not running:
+            await asyncio.sleep(0.001)
+        queue.wake(A)
+        for key in large:
+            queue.wake(key)  # they wait already, but for the one that runs
+        assert queue.depth == len(large)
+        while len(done) < len(large) + 2:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.02)
+        assert sorted(done) == sorted([A, *large, large[0]])
+        assert queue.depth == 0
+
+    serve(reconcile, drive, lambda key: 5000 if key in large else 3)
+
+
+def test_a_large_search_whose_reconcile_fails_lets_the_next_one_have_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "BACKOFF_FIRST", 60.0)
+    done: list[Key] = []
+
+    async def reconcile(key: Key) -> None:
+        if key == A:
+            raise RuntimeError("no")
+        done.append(key)
+
+    async def drive(queue: WorkQueue) -> None:
+        queue.wake(A)
+        queue.wake(B)
+        while not done:
+            await asyncio.sleep(0.001)
+
+    serve(reconcile, drive, lambda _: 5000)

@@ -1,7 +1,7 @@
-"""The archives as the watches have told of them: candidates and evaluations, by search.
+"""The world as the watches have told of it, by search.
 
-There may be ten thousand, and most have ended.  Those lie compressed, at a tenth of what their models take, until their
-search is looked at; models of the searches looked at last are kept.
+There may be ten thousand candidates and evaluations, and most have ended.  Those lie compressed, at a tenth of what their
+models take, until their search is looked at; models of the searches looked at last are kept.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from controller.api import CANDIDATES, CUSTOM, EVALUATIONS, Document, Resource
-from controller.cache import Broken, Key, key_of, parse
+from controller.api import WATCHED, Document
+from controller.cache import Broken, Key, key_of, name_of, parse, uid_of, version_of
+from controller.jobs import JobView, view
 from controller.reflector import Where
 from poise_lib.resources import Candidate, Evaluation, Search
 from poise_lib.resources.candidate import FINAL_CANDIDATE_PHASES
@@ -87,20 +88,21 @@ def _share(value: object) -> None:
             _share(part)
 
 
-Kept = Candidate | Evaluation | Broken | Packed
-Opened = dict[tuple[Resource, str], tuple[Packed, Candidate | Evaluation | Broken]]
+Kept = Search | Candidate | Evaluation | JobView | Broken | Packed
+Opened = dict[tuple[str, str], tuple[Packed, Candidate | Evaluation | Broken]]
 
 
 @dataclass(slots=True)
-class Archives:
-    """A sink of reflectors."""
+class Watched:
+    """A sink of watches; and the world, for whom it may concern."""
 
     wake: Callable[[Key], None]
     """Called with the search of whatever has changed."""
     gone: Callable[[Key, Document], None]
     """Called with what is gone; of an object whose deletion went unseen only the metadata."""
-    kept: dict[Resource, dict[Key, dict[str, Kept]]] = field(default_factory=lambda: {CANDIDATES: {}, EVALUATIONS: {}})
-    keys: dict[Resource, dict[Where, Key]] = field(default_factory=lambda: {CANDIDATES: {}, EVALUATIONS: {}})
+    kept: dict[str, dict[Key, dict[str, Kept]]] = field(default_factory=lambda: {kind: {} for kind in WATCHED})
+    """By kind, search and name."""
+    keys: dict[str, dict[Where, Key]] = field(default_factory=lambda: {kind: {} for kind in WATCHED})
     """The search that an object was last seen to belong to."""
     opened: OrderedDict[Key, Opened] = field(default_factory=OrderedDict)
     """Models of what lies compressed, of the searches looked at last; each with what it was made of."""
@@ -108,50 +110,56 @@ class Archives:
     def take(self, body: Document) -> None:
         """An object is there, new or changed."""
         kind, metadata = body["kind"], body["metadata"]
-        resource, where, key = CUSTOM[kind], (metadata["namespace"], metadata["name"]), key_of(body)
-        if (before := self.keys[resource].get(where)) is not None and before != key:
-            self._remove(resource, where)
+        where, key = (metadata["namespace"], metadata["name"]), key_of(body)
+        if (before := self.keys[kind].get(where)) is not None and before != key:
+            self._remove(kind, where)
             self.wake(before)
-        if key is None:
-            return
-        final = body.get("status", {}).get("phase") in _FINAL[kind]
-        item: Any = Packed.of(body) if final else parse(body)
-        self.kept[resource].setdefault(key, {})[where[1]] = item
-        self.keys[resource][where] = key
-        self.wake(key)
+        item: Any
+        if kind == "Job":
+            item = view(body)
+        elif body.get("status", {}).get("phase") in _FINAL.get(kind, ()):
+            item = Packed.of(body)
+        else:
+            item = parse(body)
+        if key is not None and item is not None:
+            self.kept[kind].setdefault(key, {})[where[1]] = item
+            self.keys[kind][where] = key
+            self.wake(key)
 
     def drop(self, body: Document) -> None:
         """An object is gone."""
-        metadata = body["metadata"]
-        resource, where = CUSTOM[body["kind"]], (metadata["namespace"], metadata["name"])
-        key = self._remove(resource, where) or key_of(body)
+        where = (body["metadata"]["namespace"], body["metadata"]["name"])
+        key = self._remove(body["kind"], where) or key_of(body)
         if key is not None:
             self.gone(key, body)
             self.wake(key)
 
-    def keep(self, resource: Resource, namespace: str, there: set[Where]) -> None:
+    def keep(self, kind: str, namespace: str, there: set[Where]) -> None:
         """Of a kind and a namespace (all, if empty) these objects are there, and no others."""
-        (kind,) = (kind for kind, known in CUSTOM.items() if known == resource)
-        for where in list(self.keys[resource]):
+        for where in list(self.keys[kind]):
             if where not in there and namespace in ("", where[0]):
-                item = self.kept[resource][self.keys[resource][where]][where[1]]
-                uid = item.uid if isinstance(item, Packed | Broken) else item.metadata.uid
-                self.drop({"kind": kind, "metadata": {"namespace": where[0], "name": where[1], "uid": uid or ""}})
+                item = self.kept[kind][self.keys[kind][where]][where[1]]
+                uid = item.uid if isinstance(item, Packed) else uid_of(item)
+                self.drop({"kind": kind, "metadata": {"namespace": where[0], "name": where[1], "uid": uid}})
 
-    def _remove(self, resource: Resource, where: Where) -> Key | None:
-        key = self.keys[resource].pop(where, None)
+    def _remove(self, kind: str, where: Where) -> Key | None:
+        key = self.keys[kind].pop(where, None)
         if key is not None:
-            items = self.kept[resource][key]
+            items = self.kept[kind][key]
             del items[where[1]]
             if not items:
-                del self.kept[resource][key]
-            self.opened.get(key, {}).pop((resource, where[1]), None)
+                del self.kept[kind][key]
+            self.opened.get(key, {}).pop((kind, where[1]), None)
         return key
+
+    def size(self, key: Key) -> int:
+        """How many objects a search consists of."""
+        return sum(len(items.get(key, ())) for items in self.kept.values())
 
     def open(self, key: Key) -> None:
         """Make the models of a search; takes a second for a thousand candidates, and may be called in a thread."""
-        self._models(CANDIDATES, key)
-        self._models(EVALUATIONS, key)
+        self._models("Candidate", key)
+        self._models("Evaluation", key)
         most = OPENED_MOST + len(self.opened.get(key, ()))
         while sum(map(len, list(self.opened.values()))) > most:
             oldest = next(iter(self.opened))
@@ -160,27 +168,53 @@ class Archives:
                 continue
             self.opened.pop(oldest, None)
 
-    def _models(self, resource: Resource, key: Key) -> list[Any]:
+    def _models(self, kind: str, key: Key) -> list[Any]:
         opened = self.opened.setdefault(key, {})
         self.opened.move_to_end(key)
         found: list[Any] = []
-        for name, item in list(self.kept[resource].get(key, {}).items()):
+        for name, item in list(self.kept[kind].get(key, {}).items()):
             if not isinstance(item, Packed):
                 found.append(item)
                 continue
-            source, model = opened.get((resource, name), (None, None))
+            source, model = opened.get((kind, name), (None, None))
             if source is not item:
                 model = item.open()
-                opened[resource, name] = item, model
+                opened[kind, name] = item, model
             found.append(model)
         if not opened:
             self.opened.pop(key, None)
         return found
 
+    def search(self, key: Key) -> Search | Broken | None:
+        """The search itself."""
+        found = self.kept["Search"].get(key, {}).get(key[1])
+        assert found is None or isinstance(found, Search | Broken)
+        return found
+
     def candidates(self, key: Key) -> list[Candidate | Broken]:
         """Of a search."""
-        return self._models(CANDIDATES, key)
+        return self._models("Candidate", key)
 
     def evaluations(self, key: Key) -> list[Evaluation | Broken]:
         """Of a search."""
-        return self._models(EVALUATIONS, key)
+        return self._models("Evaluation", key)
+
+    def jobs(self, key: Key) -> list[JobView]:
+        """Of its tasks."""
+        return self._models("Job", key)
+
+    def versions(self) -> dict[str, int]:
+        """Of every search and Job, which state was seen last."""
+        return {
+            f"{WATCHED[kind].plural}/{key[0]}/{name_of(item)}": version_of(item)
+            for kind in ("Search", "Job")
+            for key, items in self.kept[kind].items()
+            for item in items.values()
+            if not isinstance(item, Packed)
+            and not (isinstance(item, Search) and item.metadata.deletion_timestamp is not None)
+        }
+
+    def searches(self) -> list[Search]:
+        """Every search."""
+        found = (item for items in self.kept["Search"].values() for item in items.values())
+        return [item for item in found if isinstance(item, Search)]

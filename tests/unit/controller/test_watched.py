@@ -1,4 +1,4 @@
-"""What the cache of archives tells is what the watch has told last, packed or not."""
+"""What the caches tell is what the watch has told last, packed or not."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller import archives
-from controller.api import CANDIDATES, EVALUATIONS, Document
-from controller.archives import Archives, Packed
+from controller import watched
+from controller.api import Document
 from controller.cache import Broken, Key, key_of, parse
+from controller.watched import Packed, Watched
 from tests.integration.kube.documents import merged, minimal
 
 PHASES = ("Pending", "Evaluating", "Archived", "Rejected")
@@ -38,10 +38,10 @@ def evaluation(where: tuple[str, str], search: str, version: int, phase: str, ui
     return merged(made, {"spec": {"search": search}, "status": {"phase": phases[phase]}})
 
 
-def cache() -> tuple[Archives, list[Key], list[tuple[Key, str]]]:
+def cache() -> tuple[Watched, list[Key], list[tuple[Key, str]]]:
     woken: list[Key] = []
     gone: list[tuple[Key, str]] = []
-    made = Archives(woken.append, lambda key, body: gone.append((key, body["metadata"]["uid"])))
+    made = Watched(woken.append, lambda key, body: gone.append((key, body["metadata"]["uid"])))
     return made, woken, gone
 
 
@@ -62,13 +62,13 @@ def test_it_tells_what_was_told_last(data: st.DataObject) -> None:
                 namespace = data.draw(st.sampled_from(("", "n", "m")), "namespace")
                 left = set(data.draw(st.lists(st.sampled_from(WHERES)), "left"))
                 told = {at: body for at, body in told.items() if at in left or namespace not in ("", at[0])}
-                world.keep(CANDIDATES, namespace, left)
+                world.keep("Candidate", namespace, left)
             case "look":
                 world.open((where[0], search))
         for key in ((namespace, name) for namespace in "nm" for name in "st"):
             wanted = {at[1]: parse(copy.deepcopy(body)) for at, body in told.items() if key_of(body) == key}
             assert {item.metadata.name: item for item in world.candidates(key)} == wanted
-    assert sum(map(len, world.kept[CANDIDATES].values())) == len(told) == len(world.keys[CANDIDATES])
+    assert sum(map(len, world.kept["Candidate"].values())) == len(told) == len(world.keys["Candidate"])
 
 
 def test_what_has_ended_is_packed_and_its_model_made_once() -> None:
@@ -76,9 +76,9 @@ def test_what_has_ended_is_packed_and_its_model_made_once() -> None:
     world.take(candidate(("n", "a"), "s", 1, "Archived"))
     world.take(candidate(("n", "b"), "s", 2, "Evaluating"))
     world.take(evaluation(("n", "a"), "s", 3, "Archived"))
-    assert isinstance(world.kept[CANDIDATES]["n", "s"]["a"], Packed)
-    assert not isinstance(world.kept[CANDIDATES]["n", "s"]["b"], Packed)
-    assert isinstance(world.kept[EVALUATIONS]["n", "s"]["a"], Packed)
+    assert isinstance(world.kept["Candidate"]["n", "s"]["a"], Packed)
+    assert not isinstance(world.kept["Candidate"]["n", "s"]["b"], Packed)
+    assert isinstance(world.kept["Evaluation"]["n", "s"]["a"], Packed)
     first, again = world.candidates(("n", "s")), world.candidates(("n", "s"))
     assert all(one is other for one, other in zip(first, again, strict=True))
     world.take(candidate(("n", "a"), "s", 4, "Archived"))
@@ -86,7 +86,7 @@ def test_what_has_ended_is_packed_and_its_model_made_once() -> None:
 
 
 def test_models_of_searches_that_nobody_looks_at_are_given_up(monkeypatch: Any) -> None:
-    monkeypatch.setattr(archives, "OPENED_MOST", 4)
+    monkeypatch.setattr(watched, "OPENED_MOST", 4)
     world, _, _ = cache()
     for search in "abc":
         for number in range(3):
@@ -99,7 +99,7 @@ def test_models_of_searches_that_nobody_looks_at_are_given_up(monkeypatch: Any) 
     world.take(candidate(("n", "d0"), "d", 1, "Archived"))
     world.open(("n", "d"))
     assert {key[1] for key in world.opened} == {"d"}, "six are too many beside one"
-    monkeypatch.setattr(archives, "OPENED_MOST", 6)
+    monkeypatch.setattr(watched, "OPENED_MOST", 6)
     world.open(("n", "c"))
     assert {key[1] for key in world.opened} == {"d", "c"}
     assert len(world.candidates(("n", "a"))) == 3
@@ -114,12 +114,12 @@ def test_what_went_unseen_is_told_when_it_is_missed() -> None:
     world.take(broken)
     assert isinstance(world.candidates(("n", "s"))[2], Broken)
     woken.clear()
-    world.keep(CANDIDATES, "m", set())
+    world.keep("Candidate", "m", set())
     assert not woken
-    world.keep(CANDIDATES, "", set())
+    world.keep("Candidate", "", set())
     assert sorted(uid for _, uid in gone) == ["one", "three", "two"]
     assert set(woken) == {("n", "s")}
-    assert world.kept[CANDIDATES] == world.keys[CANDIDATES] == {}
+    assert world.kept["Candidate"] == world.keys["Candidate"] == {}
 
 
 def test_one_that_changes_its_search_wakes_both_and_counts_once() -> None:

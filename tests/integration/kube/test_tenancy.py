@@ -286,7 +286,9 @@ def test_where_nothing_is_there_nothing_is_found(controllers: ControlPlane, name
         await config.load_kube_config(config_file=str(controllers.kubeconfig))
         api = Api(client.ApiClient())
         try:
-            return [one for what in (JOBS, CONFIG_MAPS) for one in await api.versions(what, namespace, "a=b")]
+            return [
+                one for what in (JOBS, CONFIG_MAPS) for one in await api.versions(what, namespace, labelSelector="a=b")
+            ]
         finally:
             await api.close()
 

@@ -106,7 +106,7 @@ def test_rights_that_come_or_go_are_for_the_next_process(
                 raise ApiError(403, "Forbidden", "no rights")
             return []
 
-        async def versions(self, resource: Resource, namespace: str, selector: str) -> list[Version]:
+        async def versions(self, resource: Resource, namespace: str, **query: str) -> list[Version]:
             assert namespace not in shut, "there are no rights in it"
             return []
 

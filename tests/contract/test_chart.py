@@ -17,7 +17,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
 from controller.metrics import Metrics
-from controller.settings import Settings
+from controller.settings import ObjectStoreSettings, Settings
 from tests.kube import chart
 from tests.kube.assets import Assets, MissingError, find, unavailable
 from tests.kube.chart import CHART, NAMESPACE, HelmError
@@ -45,6 +45,11 @@ SAMPLES: Final[dict[str, tuple[Any, Any]]] = {
     "artifacts.size": ("77Gi", "much"),
     "artifacts.storageClass": ("fast", 1),
     "artifacts.accessMode": ("ReadWriteMany", "ReadOnlyMany"),
+    "artifacts.url": ("s3://bucket/prefix", "bucket"),
+    "artifacts.endpoint": ("http://minio.storage.svc:9000", "minio:9000"),
+    "artifacts.region": ("eu-central-1", 1),
+    "artifacts.secret": ("store", "The Store"),
+    "artifacts.egress": ([{"ports": [{"port": 9000}]}], [9000]),
     "podTemplate": ({"runtimeClassName": "gvisor"}, {"runtimeClassName": 1}),
     "controller.logLevel": ("debug", "loud"),
     "controller.jobTtlSeconds": (77, -1),
@@ -61,6 +66,8 @@ SAMPLES: Final[dict[str, tuple[Any, Any]]] = {
     "metrics.labels": ({"release": "prometheus"}, {"release": 1}),
 }
 """Every value: one that is not the default, and one that is wrong."""
+OBJECT_STORE: Final = ("artifacts.endpoint", "artifacts.region", "artifacts.secret", "artifacts.egress")
+"""Values that count with ``artifacts.url`` alone."""
 LEVELS: Final = ("", *sorted({f"/{'/'.join(p.split('.')[:n])}" for p in SAMPLES for n in range(1, p.count(".") + 1)}))
 """Every object of the values, as helm's schema check names it."""
 
@@ -145,6 +152,8 @@ def test_every_value_shows_somewhere(path: str) -> None:
     needs: Document = {} if path == "crds.install" else {"crds": {"install": False}}  # they are long to read
     if path == "metrics.labels":
         needs["metrics"] = {"serviceMonitor": True, "dashboard": True}
+    if path in OBJECT_STORE:
+        needs["artifacts"] = {"url": "s3://bucket"}
     assert render(merged(needs, setting(path, SAMPLES[path][0]))) != render(needs)
 
 
@@ -255,7 +264,9 @@ def environment(values: Document) -> dict[str, str]:
 def test_the_environment_is_what_the_controller_reads() -> None:
     wanted = Recorded(environment({"artifacts": {"storageClass": ""}, "namespaces": TENANTS}))
     settings = Settings.from_environment(wanted)
-    assert set(wanted.variables) == wanted.asked
+    other = environment({"artifacts": {"url": "s3://bucket"}})
+    assert set(wanted.variables) | set(other) == wanted.asked
+    assert settings.artifacts.store is None
     assert settings.artifacts.storage_class == ""
     assert settings.namespaces == tuple(TENANTS)
     assert settings.lease_namespace == NAMESPACE
@@ -265,6 +276,19 @@ def test_the_charts_defaults_are_the_controllers() -> None:
     settings = Settings.from_environment(environment({}))
     version = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))["appVersion"]
     assert settings == Settings(worker_image=f"poise-worker:{version}", identity="from the pod")
+
+
+def test_an_object_store_takes_the_place_of_the_claim() -> None:
+    values = {path.removeprefix("artifacts."): SAMPLES[path][0] for path in SAMPLES if path.startswith("artifacts.")}
+    found = environment({"artifacts": values | {"egress": [{"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]}})
+    assert not {name for name in found if re.search("CLAIM|SIZE|STORAGE_CLASS|ACCESS_MODE", name)}
+    assert Settings.from_environment(found).artifacts.store == ObjectStoreSettings(
+        url="s3://bucket/prefix",
+        endpoint="http://minio.storage.svc:9000",
+        region="eu-central-1",
+        secret="store",
+        egress=({"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]},),
+    )
 
 
 def test_a_digest_goes_before_a_tag() -> None:

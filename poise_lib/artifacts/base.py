@@ -4,7 +4,7 @@ Layout: ``blobs/<2 hex>/<62 hex>`` holds bytes by their own digest; ``results/<6
 the digest of its input.  A reader never sees half of an object, and whatever is read is checked against its digest.  A
 result is written once: the first writer wins, and a later one is told so.
 
-Whoever finds an object that it was about to write marks it as used (:meth:`Store.touch`), so that a collection of what
+Whoever finds an object that it was about to write renews its time (:meth:`Store.rely_on`), so that a collection of what
 nobody needs (:mod:`poise_lib.artifacts.collect`) leaves alone what a task has just relied on.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ _DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})")
 _KEY: Final = re.compile(r"(?:blobs/([0-9a-f]{2})/([0-9a-f]{62})|results/([0-9a-f]{64})\.json)")
 BLOBS: Final = "blobs"
 RESULTS: Final = "results"
+FRESH: Final = 3600.0
+"""Seconds for which an object's time is not renewed: in an object store that costs as much as to write it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,7 @@ class Store(ABC):
 
     @abstractmethod
     def touch(self, key: str) -> None:
-        """Mark an object as relied on now.  One that may not be written, or is gone, is left as it is."""
+        """Set an object's time to now.  One that may not be written, or is gone, is left as it is."""
 
     @abstractmethod
     def delete(self, key: str) -> None:
@@ -121,16 +124,22 @@ class Store(ABC):
     def put_file(self, source: Path) -> str:
         """Store the content of ``source``; returns its digest."""
 
+    def rely_on(self, key: str) -> None:
+        """Note that an object is needed from now on; one whose time is within the last hour is fresh enough."""
+        modified = self.modified(key)
+        if modified is not None and time.time() - modified >= FRESH:
+            self.touch(key)
+
     def has(self, digest: str) -> bool:
         """Whether the blob is there; its content is checked when it is read."""
         return self.modified(blob_key(digest)) is not None
 
     def put(self, data: bytes) -> str:
-        """Store ``data``; returns its digest.  Storing the same bytes again only marks them as used."""
+        """Store ``data``; returns its digest.  Storing the same bytes again only notes that they are needed."""
         digest = digest_of(data)
         key = blob_key(digest)
         if self.has(digest):
-            self.touch(key)
+            self.rely_on(key)
         else:
             self.write(key, data)
         return digest
@@ -156,7 +165,7 @@ class Store(ABC):
         self.delete(blob_key(digest))
 
     def result(self, input_digest: str) -> dict[str, Any] | None:
-        """The accepted result of the task with this input, or None; it and its blobs are marked as used.
+        """The accepted result of the task with this input, or None; it and its blobs are relied on.
 
         A result that is damaged, or names a blob that is gone, counts as none: the task runs again.
         """
@@ -165,7 +174,7 @@ class Store(ABC):
         if result is None or not all(self.has(blob) for blob in named(result)):
             return None
         for used in (key, *map(blob_key, named(result))):
-            self.touch(used)
+            self.rely_on(used)
         return result
 
     def put_result(self, input_digest: str, result: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ of its task, should the very same task ever be asked for again.
 
 **Never removed** is what is marked, what a kept result names, and what was written or relied on within the grace period.
 Between a task's end and the status that names its blobs lies a moment in which nothing marks them; a store renews the
-time of whatever a task relies on (:meth:`~poise_lib.artifacts.base.Store.touch`), so the grace period covers it.  That
+time of whatever a task relies on (:meth:`~poise_lib.artifacts.base.Store.rely_on`), so the grace period covers it.  That
 is also why objects are listed before marks are read, and each one's time is looked at again before it goes.
 """
 

@@ -37,8 +37,6 @@ _TIMEOUT: Final = timedelta(seconds=60)
 _RETRIES: Final = 6
 _RETRY_TIMEOUT: Final = timedelta(seconds=60)
 """After which no further try begins; a task is an attempt, and its starter tries again later."""
-_FRESH: Final = 3600.0
-"""Seconds for which an object needs no new mark of use: marking costs as much as writing it."""
 _CHUNK: Final = 1 << 20
 
 
@@ -176,10 +174,7 @@ class ObjectStore(Store):
         return None if found is None else _time(found)
 
     def touch(self, key: str) -> None:
-        """See :class:`Store`; an object that was written within the last hour is fresh enough."""
-        modified = self.modified(key)
-        if modified is None or time.time() - modified < _FRESH:
-            return
+        """See :class:`Store`."""
         data = self.read(key)
         if data is not None:
             # An object store has no other way to renew a time everywhere; the content is the same.
@@ -194,7 +189,7 @@ class ObjectStore(Store):
         digest = "sha256:" + hasher.hexdigest()
         key = blob_key(digest)
         if self.has(digest):
-            self.touch(key)
+            self.rely_on(key)
         else:
             with self._errors("written"):
                 self._filesystem.put_file(str(source), self._path(key))

@@ -118,3 +118,12 @@ def test_the_platforms_own_egress_rules_take_the_place_of_the_default() -> None:
     rules = ({"to": [{"ipBlock": {"cidr": "10.1.0.0/16"}}]},)
     policy = manifests.store_policy("team", ObjectStoreSettings("s3://bucket", egress=rules))
     assert policy["spec"]["egress"] == list(rules)
+
+
+@pytest.mark.parametrize("kind", list(TaskKind))
+def test_each_namespace_has_a_prefix_of_its_own(kind: TaskKind) -> None:
+    artifacts = ArtifactSettings(store=ObjectStoreSettings("s3://bucket/prefix/"))
+    job = manifests.job(request(kind), 1, search(), Settings(worker_image="w", artifacts=artifacts))
+    [task] = job["spec"]["template"]["spec"]["containers"]
+    assert task["args"][task["args"].index("--store") + 1] == "s3://bucket/prefix/team"
+    assert not [item for item in job["spec"]["template"]["spec"]["volumes"] if "persistentVolumeClaim" in item]

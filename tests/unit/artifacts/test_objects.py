@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -219,3 +220,11 @@ def test_a_path_is_a_folder(tmp_path: Path) -> None:
         store = open_store(where)
         assert isinstance(store, ArtifactStore)
         assert store.root == tmp_path
+
+
+def test_what_has_to_be_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "poise_lib.artifacts.objects", raising=False)
+    for name in ("obstore", "obstore.exceptions", "obstore.fsspec", "obstore.store"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(StateError, match=r"is not installed: pip install 'poise-operator\[s3\]'"):
+        open_store("s3://bucket/x")

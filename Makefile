@@ -60,7 +60,7 @@ bench: $(VENV)/.installed-dev ## Run every benchmark
 
 constraints: ## Pin anew what pyproject.toml admits today (torch stays: raise its line in constraints.txt by hand)
 	$(PYTHON) -m venv --clear $(VENV)-freeze
-	$(VENV)-freeze/bin/pip install $(PIP_EXTRA) "$$(grep '^torch==' constraints.txt)" --editable '.[local,controller,dev,llm]'
+	$(VENV)-freeze/bin/pip install $(PIP_EXTRA) "$$(grep '^torch==' constraints.txt)" --editable '.[local,controller,dev,llm,s3]'
 	{ grep '^#' constraints.txt; $(VENV)-freeze/bin/pip freeze --all --exclude pip --exclude-editable | sed 's/+[a-z0-9.]*$$//'; } > $(VENV)-freeze/pins
 	mv $(VENV)-freeze/pins constraints.txt
 	rm -rf $(VENV)-freeze
@@ -78,5 +78,5 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(INSTALL) --editable '.[local,controller,dev,llm]'
+	$(INSTALL) --editable '.[local,controller,dev,llm,s3]'
 	@touch $@ $(VENV)/.installed

@@ -5,10 +5,10 @@ from __future__ import annotations
 import secrets
 from typing import Final
 
-from controller.api import Document
+from controller.api import CLAIMS, NETWORK_POLICIES, Document, Resource
 from controller.jobs import controlled_by, job_name
 from controller.pods import pod_template
-from controller.settings import Settings
+from controller.settings import ObjectStoreSettings, Settings
 from poise_lib.names import (
     ANNOTATION_INPUT,
     ANNOTATION_TASK,
@@ -25,6 +25,9 @@ from poise_lib.tasks.protocol import SPLIT_KINDS, TaskRequest
 
 LABEL_UNTRUSTED: Final = "poise.dev/untrusted"
 POLICY_NAME: Final = "poise-tasks"
+STORE_POLICY_NAME: Final = "poise-tasks-artifacts"
+_NOWHERE: Final = {"0.0.0.0/0": ["169.254.0.0/16"], "::/0": ["fe80::/10", "fd00:ec2::/32"]}
+"""Everything but where clouds hand out the credentials of a node."""
 
 
 def job(request: TaskRequest, attempt: int, search: Search, settings: Settings, parts: int = 1) -> Document:
@@ -55,7 +58,9 @@ def job(request: TaskRequest, attempt: int, search: Search, settings: Settings, 
         },
         "spec": {
             "backoffLimit": 0,
-            "template": pod_template(request.kind, name, token, labels, template, settings, parts),
+            "template": pod_template(
+                request.kind, name, token, labels, template, settings, parts, search.metadata.namespace or ""
+            ),
         },
     }
     if search.spec.queue_name:
@@ -82,7 +87,10 @@ def claim(namespace: str, settings: Settings) -> Document:
 
 
 def network_policy(namespace: str) -> Document:
-    """No task's pod talks to anybody; what they exchange goes over volumes.  Needs a policy engine to have effect."""
+    """No task's pod talks to anybody; what they exchange goes over volumes.  Needs a policy engine to have effect.
+
+    Where the artifacts are in an object store, :func:`store_policy` opens the way to it.
+    """
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -92,6 +100,32 @@ def network_policy(namespace: str) -> Document:
             "policyTypes": ["Ingress", "Egress"],
         },
     }
+
+
+def store_policy(namespace: str, store: ObjectStoreSettings) -> Document:
+    """What the pods of tasks may reach where an object store holds the artifacts; added to :func:`network_policy`.
+
+    A policy of its own, so that it also comes to namespaces that were prepared before the store was chosen.  It cannot
+    tell the containers of a pod apart: the one with candidate code gives the network up by itself, and has no credentials.
+    """
+    anywhere = [{"ipBlock": {"cidr": cidr, "except": but}} for cidr, but in _NOWHERE.items()]
+    default: list[Document] = [
+        {"ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]},
+        {"to": [*anywhere, {"namespaceSelector": {}}], "ports": [{"protocol": "TCP", "port": store.port}]},
+    ]
+    policy = network_policy(namespace)
+    policy["metadata"]["name"] = STORE_POLICY_NAME
+    policy["spec"] |= {"policyTypes": ["Egress"], "egress": list(store.egress) or default}
+    return policy
+
+
+def preparations(namespace: str, settings: Settings) -> list[tuple[Resource, Document]]:
+    """What a namespace needs before tasks run in it."""
+    store = settings.artifacts.store
+    policy = (NETWORK_POLICIES, network_policy(namespace))
+    if store is None:
+        return [(CLAIMS, claim(namespace, settings)), policy]
+    return [policy, (NETWORK_POLICIES, store_policy(namespace, store))]
 
 
 def _labels(search: str) -> dict[str, str]:

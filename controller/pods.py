@@ -4,16 +4,20 @@ A trusted task has one container, ``task``.  ``verify`` and ``train`` run candid
 after the other: ``look-up`` (trusted) says whether the artifacts have the result already, ``candidate`` runs the code
 and leaves files on a volume, ``task`` (trusted) judges what lies there and prints the result.  ``candidate`` gets the
 input, that volume and scratch space, and nothing else: no token, no artifacts, no network.
+
+Where an object store holds the artifacts, only trusted containers are told where it is and given its credentials, and
+``candidate`` gives the network up, which it shares with them, before it does anything else.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from controller.api import Document
 from controller.inputs import INPUT_FILE, numbered, volume
 from controller.jobs import INPUT_VOLUME
-from controller.settings import Settings
+from controller.settings import ObjectStoreSettings, Settings
 from controller.templates import is_free, layered, merged
 from poise_lib.errors import InvalidInputError
 from poise_lib.resources.template import PodTemplate, Resources
@@ -23,6 +27,8 @@ TASK_CONTAINER: Final = "task"
 LOOK_UP_CONTAINER: Final = "look-up"
 CANDIDATE_CONTAINER: Final = "candidate"
 HANDOVER: Final = "/work/handover"
+CREDENTIALS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+"""Keys of the Secret, and the variables that they become."""
 USER: Final = 65532
 """The images' unprivileged user."""
 
@@ -47,6 +53,7 @@ def pod_template(
     template: PodTemplate,
     settings: Settings,
     parts: int = 1,
+    namespace: str = "",
 ) -> Document:
     """The template of a Job's pods.
 
@@ -58,13 +65,15 @@ def pod_template(
         template: what the tenant wants of pods.
         settings: image, volume claim, and what the platform wants where the tenant says nothing.
         parts: ConfigMaps that hold its input.
+        namespace: of the Job; an object store keeps artifacts of namespaces apart by it.
 
     Raises:
         InvalidInputError: the template mounts what candidate code must not see.
     """
     template = merged(settings.pod_template, template)
     volumes = template.volumes or ()
-    if any(item.claim_name == settings.artifacts.claim for item in volumes):
+    objects = settings.artifacts.store
+    if objects is None and any(item.claim_name == settings.artifacts.claim for item in volumes):
         raise InvalidInputError(
             f"evaluation.template.volumes: {settings.artifacts.claim} holds the artifacts and is not for tasks to mount"
         )
@@ -73,12 +82,13 @@ def pod_template(
     given = {"name": INPUT_VOLUME, "mountPath": "/input", "readOnly": True}
     scratch = {"name": "scratch", "mountPath": "/tmp"}  # noqa: S108 - a volume of the pod's own
     shared = {"name": "work", "mountPath": "/work"}
-    artifacts = {"name": "artifacts", "mountPath": "/artifacts"}
+    artifacts = [] if objects is not None else [{"name": "artifacts", "mountPath": "/artifacts"}]
+    access = [] if objects is None else _access(objects)
     data = [
         {"name": f"data-{index}", "mountPath": item.mount_path, "readOnly": True} for index, item in enumerate(volumes)
     ]
     request = ["--request", *(f"/input/{file}" for file in numbered(INPUT_FILE, parts))]
-    store = ["--store", "/artifacts"]
+    store = ["--store", "/artifacts" if objects is None else objects.of(namespace)]
     judging = ["--handed-over", HANDOVER] if split else []
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
@@ -88,15 +98,19 @@ def pod_template(
             _container(
                 TASK_CONTAINER,
                 [*request, *store, "--attempt", token, *judging],
-                [given, scratch, artifacts, *([{**shared, "readOnly": True}] if split else data)],
+                [given, scratch, *artifacts, *([{**shared, "readOnly": True}] if split else data)],
                 resources,
                 settings,
+                access,
             )
         ],
         "volumes": [
             volume(name, parts),
             {"name": "scratch", "emptyDir": {"sizeLimit": "1Gi"}},
-            {"name": "artifacts", "persistentVolumeClaim": {"claimName": settings.artifacts.claim}},
+            *(
+                {"name": mount["name"], "persistentVolumeClaim": {"claimName": settings.artifacts.claim}}
+                for mount in artifacts
+            ),
             *(
                 {"name": f"data-{index}", "persistentVolumeClaim": {"claimName": item.claim_name, "readOnly": True}}
                 for index, item in enumerate(volumes)
@@ -109,13 +123,14 @@ def pod_template(
             _container(
                 LOOK_UP_CONTAINER,
                 [*request, *store, "--look-up", HANDOVER],
-                [given, scratch, shared, {**artifacts, "readOnly": True}],
+                [given, scratch, shared, *({**mount, "readOnly": True} for mount in artifacts)],
                 _LIGHT,
                 settings,
+                access,
             ),
             _container(
                 CANDIDATE_CONTAINER,
-                [*request, "--hand-over", HANDOVER],
+                [*request, "--hand-over", HANDOVER, *(["--offline"] if objects is not None else [])],
                 [given, own_scratch, shared, *data],
                 resources,
                 settings,
@@ -148,15 +163,31 @@ _HARDENING: Final[dict[str, Any]] = {
 }
 
 
+def _access(store: ObjectStoreSettings) -> list[dict[str, Any]]:
+    """What a trusted container is told of the object store: where it is, and credentials by reference."""
+    plain = {"AWS_ENDPOINT_URL": store.endpoint, "AWS_REGION": store.region}
+    found: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in plain.items() if value]
+    if store.secret:
+        found += [
+            {"name": name, "valueFrom": {"secretKeyRef": {"name": store.secret, "key": name}}} for name in CREDENTIALS
+        ]
+    return found
+
+
 def _container(
-    name: str, arguments: list[str], mounts: list[dict[str, Any]], resources: dict[str, Any], settings: Settings
+    name: str,
+    arguments: list[str],
+    mounts: list[dict[str, Any]],
+    resources: dict[str, Any],
+    settings: Settings,
+    access: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     return {
         "name": name,
         "image": settings.worker_image,
         "imagePullPolicy": settings.pull_policy,
         "args": arguments,
-        "env": _ENVIRONMENT,
+        "env": [*_ENVIRONMENT, *access],
         "resources": resources,
         "volumeMounts": mounts,
         "terminationMessagePolicy": "FallbackToLogsOnError",  # so that a failure can be told with its reason

@@ -17,10 +17,8 @@ import structlog
 from controller import inputs, manifests, troubles
 from controller.api import (
     CANDIDATES,
-    CLAIMS,
     CUSTOM,
     JOBS,
-    NETWORK_POLICIES,
     Api,
     ApiError,
     Document,
@@ -72,7 +70,7 @@ class Reconciler:
     told: set[tuple[str, str]] = field(default_factory=set)
     """Objects that nobody can read and what is wrong with them, once an Event says so."""
     prepared: set[str] = field(default_factory=set)
-    """Namespaces whose claim and policy are there."""
+    """Namespaces in which what tasks need (claim, policies) is there."""
     checked: set[Key] = field(default_factory=set)
     """Searches whose Jobs are known to have their own input."""
 
@@ -187,11 +185,7 @@ class Reconciler:
         namespace = key[0]
         if namespace in self.prepared:
             return
-        documents = (
-            (CLAIMS, manifests.claim(namespace, self.settings)),
-            (NETWORK_POLICIES, manifests.network_policy(namespace)),
-        )
-        for resource, body in documents:
+        for resource, body in manifests.preparations(namespace, self.settings):
             try:
                 await self.api.create(resource, namespace, body)
             except ApiError as error:

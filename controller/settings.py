@@ -2,22 +2,56 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import urlsplit
 
+from controller.api import Document
 from controller.templates import platform_default
 from poise_lib.errors import InvalidInputError
 from poise_lib.resources.template import PodTemplate
 
 PREFIX: Final = "POISE_"
 ACCESS_MODES: Final = ("ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod")
+_STORE_URL: Final = re.compile(r"s3://[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._/-]*)?")
+_ENDPOINT: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+/?")
+_SECRET: Final = re.compile(r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?")
+_CLAIM_VARIABLES: Final = ("ARTIFACTS_CLAIM", "ARTIFACTS_SIZE", "ARTIFACTS_STORAGE_CLASS", "ARTIFACTS_ACCESS_MODE")
+_STORE_VARIABLES: Final = ("ARTIFACTS_ENDPOINT", "ARTIFACTS_REGION", "ARTIFACTS_SECRET", "ARTIFACTS_EGRESS")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 
 @dataclass(frozen=True, slots=True)
+class ObjectStoreSettings:
+    """The object store that holds the artifacts of all namespaces, each below a prefix of its own."""
+
+    url: str
+    """``s3://``, bucket and perhaps a prefix."""
+    endpoint: str = ""
+    """Empty for Amazon's."""
+    region: str = ""
+    secret: str = ""
+    """Of each namespace with searches; holds AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.  The controller does not read it."""
+    egress: tuple[Document, ...] = ()
+    """What tasks may reach, as a NetworkPolicy has it; empty stands for name resolution and the endpoint's port."""
+
+    def of(self, namespace: str) -> str:
+        """Where the artifacts of a namespace lie."""
+        return f"{self.url.rstrip('/')}/{namespace}"
+
+    @property
+    def port(self) -> int:
+        """TCP port of the endpoint."""
+        parts = urlsplit(self.endpoint)
+        return parts.port or (80 if parts.scheme == "http" else 443)
+
+
+@dataclass(frozen=True, slots=True)
 class ArtifactSettings:
-    """The volume claim that holds a namespace's artifacts."""
+    """What holds the artifacts: a volume claim in each namespace, or an object store."""
 
     claim: str = "poise-artifacts"
     size: str = "10Gi"
@@ -25,6 +59,8 @@ class ArtifactSettings:
     """None leaves it to the cluster's default class; empty asks for a volume made by hand."""
     access_mode: str = "ReadWriteOnce"
     """ReadWriteMany where tasks may run on several nodes."""
+    store: ObjectStoreSettings | None = None
+    """In place of the claim."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +116,7 @@ class Settings:
             size=text("ARTIFACTS_SIZE", defaults.size),
             storage_class=environment.get(PREFIX + "ARTIFACTS_STORAGE_CLASS"),
             access_mode=choice("ARTIFACTS_ACCESS_MODE", defaults.access_mode, ACCESS_MODES),
+            store=_object_store(environment),
         )
         return cls(
             worker_image=text("WORKER_IMAGE"),
@@ -92,5 +129,57 @@ class Settings:
             health_port=number("HEALTH_PORT", 8080),
             log_level=choice("LOG_LEVEL", "info", LOG_LEVELS),
             job_ttl_seconds=number("JOB_TTL_SECONDS", 600),
-            pod_template=platform_default(text("POD_TEMPLATE", "{}"), artifacts.claim),
+            pod_template=platform_default(
+                text("POD_TEMPLATE", "{}"), artifacts.claim if artifacts.store is None else None
+            ),
         )
+
+
+def _object_store(environment: Mapping[str, str]) -> ObjectStoreSettings | None:
+    """The object store that is asked for; None where a claim holds the artifacts.
+
+    Raises:
+        InvalidInputError: a variable is wrong, or both a claim and an object store are asked for.
+    """
+    url = environment.get(PREFIX + "ARTIFACTS_URL", "")
+    texts = {name: environment.get(PREFIX + name, "") for name in _STORE_VARIABLES}
+    if not url:
+        for name, text in texts.items():
+            if text:
+                raise InvalidInputError(
+                    f"{PREFIX}{name} is of an object store, and there is none: set {PREFIX}ARTIFACTS_URL "
+                    "(the chart's artifacts.url), or leave it out"
+                )
+        return None
+    for name in _CLAIM_VARIABLES:
+        if environment.get(PREFIX + name):
+            raise InvalidInputError(
+                f"{PREFIX}ARTIFACTS_URL and {PREFIX}{name} are both set: artifacts lie in an object store or on a volume "
+                "claim, not in both; leave one of them out"
+            )
+    patterns = {"ARTIFACTS_ENDPOINT": _ENDPOINT, "ARTIFACTS_SECRET": _SECRET}
+    for name, text, pattern in [
+        ("ARTIFACTS_URL", url, _STORE_URL),
+        *((name, texts[name], pattern) for name, pattern in patterns.items() if texts[name]),
+    ]:
+        if pattern.fullmatch(text) is None:
+            wanted = {"ARTIFACTS_URL": "s3://BUCKET/PREFIX, such as s3://artifacts/poise",
+                      "ARTIFACTS_ENDPOINT": "http(s)://HOST:PORT", "ARTIFACTS_SECRET": "the name of a Secret"}[name]  # fmt: skip
+            raise InvalidInputError(f"{PREFIX}{name} must be {wanted}, not {text!r}")
+    return ObjectStoreSettings(
+        url=url,
+        endpoint=texts["ARTIFACTS_ENDPOINT"],
+        region=texts["ARTIFACTS_REGION"],
+        secret=texts["ARTIFACTS_SECRET"],
+        egress=_egress(texts["ARTIFACTS_EGRESS"] or "[]"),
+    )
+
+
+def _egress(text: str) -> tuple[Document, ...]:
+    try:
+        rules = json.loads(text)
+    except ValueError as error:
+        raise InvalidInputError(f"{PREFIX}ARTIFACTS_EGRESS is no JSON: {error}") from error
+    if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
+        raise InvalidInputError(f"{PREFIX}ARTIFACTS_EGRESS must be a list of egress rules of a NetworkPolicy")
+    return tuple(rules)

@@ -26,12 +26,12 @@ _UNITS: Final = {"": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12,
                  "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}  # fmt: skip
 
 
-def platform_default(text: str, artifacts_claim: str) -> PodTemplate:
+def platform_default(text: str, artifacts_claim: str | None) -> PodTemplate:
     """The default that the platform sets for all searches, from JSON.
 
     Args:
         text: as the chart passes it on.
-        artifacts_claim: which no task may mount as data.
+        artifacts_claim: which no task may mount as data; None where an object store holds the artifacts.
 
     Raises:
         InvalidInputError: it is no template, or one that could never be used; the message names each wrong field.
@@ -48,7 +48,7 @@ def platform_default(text: str, artifacts_claim: str) -> PodTemplate:
     return template
 
 
-def _useless(template: PodTemplate, artifacts_claim: str) -> list[tuple[tuple[str | int, ...], str]]:
+def _useless(template: PodTemplate, artifacts_claim: str | None) -> list[tuple[tuple[str | int, ...], str]]:
     """What no pod could come of, or what would be left out of it without a word."""
     complaints: list[tuple[tuple[str | int, ...], str]] = [
         (

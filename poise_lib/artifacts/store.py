@@ -1,27 +1,19 @@
-"""The artifact store on a folder or a mounted volume.
-
-Layout: ``blobs/<2 hex>/<62 hex>`` holds bytes by their own digest; ``results/<64 hex>.json`` holds a task's result by
-the digest of its input.  Files appear by rename or link, so a reader never sees half of one, and whatever is read is
-checked against its digest.  A result is written once: the first writer wins, and a later one is told so.
-"""
+"""The artifact store on a folder or a mounted volume: files appear by rename or link, so a reader never sees half of one."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
-import json
 import os
-import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from poise_lib.artifacts.digest import canonical_json, digest_of
+from poise_lib.artifacts.base import BLOBS, RESULTS, Store, StoredObject, blob_key, stored
 from poise_lib.errors import StateError
 
-_DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _CHUNK = 1 << 20
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 """Error numbers of a full disk."""
@@ -76,46 +68,55 @@ def write_atomically(path: Path, data: bytes, *, replace: bool = True) -> bool:
             Path(temporary).unlink(missing_ok=True)
 
 
-def _read(path: Path) -> bytes | None:
-    """The content of a file; None when there is none."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise StateError(f"{path}: cannot be read: {error.strerror}; check its owner, its mode and the disk") from error
-
-
-class ArtifactStore:
-    """Artifacts below one folder; safe for several processes at once."""
+class ArtifactStore(Store):
+    """Artifacts below one folder."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    @property
+    def place(self) -> str:
+        """The folder."""
+        return str(self.root)
+
     def path(self, digest: str) -> Path:
-        """Where the blob of ``digest`` lies, whether it is there or not.
+        """Where the blob of ``digest`` lies, whether it is there or not; raises as :func:`blob_key`."""
+        return self.root / blob_key(digest)
 
-        Raises:
-            StateError: ``digest`` is not of the form ``sha256:<64 hex>``.
-        """
-        match = _DIGEST.fullmatch(digest)
-        if match is None:
-            raise StateError(f"{digest!r} is no artifact digest; expected sha256: and 64 hexadecimal digits")
-        return self.root / "blobs" / match[1][:2] / match[1][2:]
+    def read(self, key: str) -> bytes | None:
+        """See :class:`Store`."""
+        path = self.root / key
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StateError(
+                f"{path}: cannot be read: {error.strerror}; check its owner, its mode and the disk"
+            ) from error
 
-    def has(self, digest: str) -> bool:
-        """Whether the blob is there; its content is checked when it is read."""
-        return self.path(digest).is_file()
+    def write(self, key: str, data: bytes, *, replace: bool = True) -> bool:
+        """See :class:`Store`."""
+        return write_atomically(self.root / key, data, replace=replace)
 
-    def put(self, data: bytes) -> str:
-        """Store ``data``; returns its digest.  Storing the same bytes again does nothing."""
-        digest = digest_of(data)
-        if not self.has(digest):
-            write_atomically(self.path(digest), data)
-        return digest
+    def modified(self, key: str) -> float | None:
+        """See :class:`Store`."""
+        try:
+            return (self.root / key).stat().st_mtime
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise StateError(
+                f"{self.root / key}: cannot be read: {error.strerror}; check its owner and mode"
+            ) from error
+
+    def touch(self, key: str) -> None:
+        """See :class:`Store`."""
+        with contextlib.suppress(OSError):  # a volume that is mounted read-only, or a file that goes at this moment
+            os.utime(self.root / key)
 
     def put_file(self, source: Path) -> str:
-        """Store the content of ``source``; returns its digest."""
+        """See :class:`Store`."""
         with disk_errors(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
             descriptor, temporary = tempfile.mkstemp(dir=self.root, prefix=".put.")
@@ -136,62 +137,26 @@ class ArtifactStore:
                 raise
         return digest
 
-    def get(self, digest: str) -> bytes:
-        """The bytes of ``digest``, checked.
-
-        Raises:
-            StateError: the blob is missing or damaged.
-        """
-        path = self.path(digest)
-        data = _read(path)
-        if data is None:
-            raise StateError(f"artifact {digest} is missing from {self.root}")
-        if digest_of(data) != digest:
-            raise StateError(f"{path}: damaged: its content does not have the digest {digest}; remove it and run again")
-        return data
-
-    def remove(self, digest: str) -> None:
-        """Remove a blob; removing what is not there is no error."""
-        path = self.path(digest)
+    def delete(self, key: str) -> None:
+        """See :class:`Store`."""
+        path = self.root / key
         with disk_errors(path):
             path.unlink(missing_ok=True)
 
+    def objects(self) -> Iterator[StoredObject]:
+        """See :class:`Store`."""
+        for pattern in (f"{BLOBS}/*/*", f"{RESULTS}/*"):
+            for path in self.root.glob(pattern):
+                try:
+                    status = path.stat()
+                except FileNotFoundError:
+                    continue  # another collection is at work
+                found = stored(path.relative_to(self.root).as_posix(), status.st_size, status.st_mtime)
+                if found is not None:
+                    yield found
+
     def clean(self) -> None:
         """Remove what writers that were killed left half written; for when no writer is at work."""
-        for pattern in (".put.*", "blobs/*/.*", "results/.*"):
+        for pattern in (".put.*", f"{BLOBS}/*/.*", f"{RESULTS}/.*"):
             for half in self.root.glob(pattern):
                 half.unlink(missing_ok=True)
-
-    def _result_path(self, input_digest: str) -> Path:
-        return self.root / "results" / (self.path(input_digest).parent.name + self.path(input_digest).name + ".json")
-
-    def result(self, input_digest: str) -> dict[str, Any] | None:
-        """The accepted result of the task with this input, or None.
-
-        A result that is damaged, or names a blob that is gone, counts as none: the task runs again.
-
-        Raises:
-            StateError: the store cannot be read.
-        """
-        data = _read(self._result_path(input_digest))
-        try:
-            document = json.loads(data or b"")
-            payload = canonical_json(document["result"])
-        except (ValueError, KeyError, TypeError):
-            return None
-        if digest_of(payload) != document.get("digest"):
-            return None
-        result: dict[str, Any] = document["result"]
-        return result if all(self.has(blob) for blob in result.get("artifacts", ())) else None
-
-    def put_result(self, input_digest: str, result: Mapping[str, Any]) -> dict[str, Any]:
-        """Keep ``result`` unless one is there already; returns the one that is kept."""
-        kept = dict(result)
-        document = canonical_json({"digest": digest_of(canonical_json(kept)), "result": kept})
-        path = self._result_path(input_digest)
-        if not write_atomically(path, document, replace=False):
-            existing = self.result(input_digest)
-            if existing is not None:
-                return existing
-            write_atomically(path, document)
-        return kept

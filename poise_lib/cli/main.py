@@ -68,6 +68,7 @@ COMMANDS: Final[dict[str, _Entry]] = {
     "train": _Entry("train", "train", "Train and score one algorithm.", _ONE),
     "export": _Entry("transfer", "export", "Write a search as one file of manifests.", _ELSE),
     "import": _Entry("transfer", "import_", "Make a search from such a file.", _ELSE),
+    "artifacts": _Entry("artifacts", "artifacts", "Remove artifacts that no search needs.", _ELSE),
     "crds": _Entry("crds", "crds", "Write the Kubernetes CRDs or the reference.", _ELSE),
     "completion": _Entry("completion", "completion", "Print the completion script of a shell.", _ELSE),
     "version": _Entry("version", "version", "Print the version.", _ELSE),

@@ -8,6 +8,7 @@
 - One module for each layer: :mod:`~poise_lib.sandbox.namespaces`, :mod:`~poise_lib.sandbox.landlock`,
   :mod:`~poise_lib.sandbox.syscalls` (seccomp), :mod:`~poise_lib.sandbox.privileges`, :mod:`~poise_lib.sandbox.rlimits`.
 - :mod:`~poise_lib.sandbox.handover`: a run whose child is in one container and whose judge in another.
+- :mod:`~poise_lib.sandbox.offline`: give up the network, for the container around the child.
 - :mod:`~poise_lib.sandbox.outputs`: read what a child left behind, which is hostile until proven otherwise.
 
 Every layer is used where the kernel has it and left out where not; a result says which ones were in force.
@@ -17,6 +18,7 @@ from poise_lib.sandbox.children import spawn
 from poise_lib.sandbox.forkserver import ForkServer, fork_at
 from poise_lib.sandbox.handover import Delivered, Delivering, Received, SandboxRun
 from poise_lib.sandbox.model import Limits, SandboxResult
+from poise_lib.sandbox.offline import go_offline
 from poise_lib.sandbox.outputs import read_output, remove_workdir
 from poise_lib.sandbox.runner import run
 
@@ -29,6 +31,7 @@ __all__ = [
     "SandboxResult",
     "SandboxRun",
     "fork_at",
+    "go_offline",
     "read_output",
     "remove_workdir",
     "run",

@@ -1,4 +1,4 @@
-"""Entry point of task processes: ``python -m poise_lib.tasks --store DIR --attempt TOKEN < request.json``.
+"""Entry point of task processes: ``python -m poise_lib.tasks --store DIR|URL --attempt TOKEN < request.json``.
 
 Exit status 0 means that one result was printed (an output or a fault); anything else means that the attempt is lost and
 may be repeated.
@@ -24,11 +24,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from poise_lib.artifacts import ArtifactStore
+from poise_lib.artifacts import ArtifactStore, Store, open_store
 from poise_lib.artifacts.store import NO_SPACE
 from poise_lib.errors import PoiseError, StateError
 from poise_lib.resources.messages import first_problem
-from poise_lib.sandbox import Delivered, Delivering, Received, SandboxRun, fork_at, run, spawn
+from poise_lib.sandbox import Delivered, Delivering, Received, SandboxRun, fork_at, go_offline, run, spawn
 from poise_lib.tasks.context import Fault, TaskContext
 from poise_lib.tasks.protocol import TaskFault, TaskRequest, TaskResult, frame, progress_line
 from poise_lib.tasks.room import Roomy
@@ -75,12 +75,16 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m poise_lib.tasks", description=__doc__.splitlines()[0])
     parser.add_argument("--request", type=Path, nargs="+", metavar="FILE",
                         help="the request, perhaps gzipped, in one file or cut into several; else standard input")  # fmt: skip
-    parser.add_argument("--store", type=Path, help="artifact store")
+    parser.add_argument(
+        "--store", metavar="DIR|URL", help="artifact store: a folder, or a URL such as s3://bucket/prefix"
+    )
     parser.add_argument("--work", type=Path, help="empty folder for this attempt; else one is made")
     parser.add_argument("--attempt", help="token of this attempt, 32 hexadecimal digits")
     parser.add_argument("--parent", type=int, help="end when this process is no longer the parent")
     parser.add_argument("--fence", help="FILE=TOKEN: leave no result once FILE holds another token")
     parser.add_argument("--fork-server", type=Path, metavar="SOCKET", help="where sandboxed children are forked")
+    parser.add_argument("--offline", action="store_true",
+                        help="give up the network first, and do nothing where that cannot be")  # fmt: skip
     place = parser.add_mutually_exclusive_group()
     place.add_argument("--look-up", type=Path, metavar="DIR", help="only say in DIR whether the store has the result")
     place.add_argument("--hand-over", type=Path, metavar="DIR", help="only run the candidate, and leave files in DIR")
@@ -126,7 +130,7 @@ def _sandbox(arguments: argparse.Namespace) -> SandboxRun:
     return Roomy(functools.partial(run, start=start))
 
 
-def _look_up(request: TaskRequest, store: ArtifactStore, folder: Path) -> int:
+def _look_up(request: TaskRequest, store: Store, folder: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     # Another user's process writes there next.
     folder.chmod(0o777)
@@ -170,14 +174,16 @@ def main() -> int:
 
     with _work_folder(arguments.work) as work:
         try:
+            if arguments.offline:
+                go_offline()
             request = read_request(arguments.request)
             if arguments.look_up is not None:
-                return _look_up(request, ArtifactStore(arguments.store), arguments.look_up)
+                return _look_up(request, open_store(arguments.store), arguments.look_up)
             if arguments.hand_over is not None:
                 store = ArtifactStore(work / "store")
                 delivering = TaskContext(store, work, report, sandbox=Delivering(arguments.hand_over))
                 return _hand_over(request, delivering, arguments.hand_over)
-            context = TaskContext(ArtifactStore(arguments.store), work, report, sandbox=_sandbox(arguments))
+            context = TaskContext(open_store(arguments.store), work, report, sandbox=_sandbox(arguments))
             result = _finish(request, context, arguments.fence)
         except PoiseError as error:
             sys.stderr.write(f"{type(error).__name__}: {error}\n")

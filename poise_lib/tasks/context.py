@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from poise_lib.artifacts import ArtifactStore
+from poise_lib.artifacts import Store
 from poise_lib.sandbox import SandboxRun, run
 
 
@@ -23,7 +23,7 @@ class Fault(Exception):
 class TaskContext:
     """Handed to every handler."""
 
-    store: ArtifactStore
+    store: Store
     workdir: Path
     report: Callable[[dict[str, Any]], None]
     sandbox: SandboxRun = run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import importlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
 from controller.metrics import Metrics
-from controller.settings import Settings
+from controller.settings import ObjectStoreSettings, Settings
 from tests.kube import chart
 from tests.kube.assets import Assets, MissingError, find, unavailable
 from tests.kube.chart import CHART, NAMESPACE, HelmError
@@ -45,6 +46,16 @@ SAMPLES: Final[dict[str, tuple[Any, Any]]] = {
     "artifacts.size": ("77Gi", "much"),
     "artifacts.storageClass": ("fast", 1),
     "artifacts.accessMode": ("ReadWriteMany", "ReadOnlyMany"),
+    "artifacts.url": ("s3://bucket/prefix", "bucket"),
+    "artifacts.endpoint": ("http://minio.storage.svc:9000", "minio:9000"),
+    "artifacts.region": ("eu-central-1", 1),
+    "artifacts.secret": ("store", "The Store"),
+    "artifacts.egress": ([{"ports": [{"port": 9000}]}], [9000]),
+    "artifacts.collect.namespaces": (TENANTS, ["Team_A"]),
+    "artifacts.collect.schedule": ("1 2 * * 3", 3),
+    "artifacts.collect.grace": ("48h", "soon"),
+    "artifacts.collect.keepResults": ("90d", 90),
+    "artifacts.collect.dryRun": (True, "yes"),
     "podTemplate": ({"runtimeClassName": "gvisor"}, {"runtimeClassName": 1}),
     "controller.logLevel": ("debug", "loud"),
     "controller.jobTtlSeconds": (77, -1),
@@ -61,6 +72,8 @@ SAMPLES: Final[dict[str, tuple[Any, Any]]] = {
     "metrics.labels": ({"release": "prometheus"}, {"release": 1}),
 }
 """Every value: one that is not the default, and one that is wrong."""
+OBJECT_STORE: Final = ("artifacts.endpoint", "artifacts.region", "artifacts.secret", "artifacts.egress")
+"""Values that count with ``artifacts.url`` alone."""
 LEVELS: Final = ("", *sorted({f"/{'/'.join(p.split('.')[:n])}" for p in SAMPLES for n in range(1, p.count(".") + 1)}))
 """Every object of the values, as helm's schema check names it."""
 
@@ -145,6 +158,10 @@ def test_every_value_shows_somewhere(path: str) -> None:
     needs: Document = {} if path == "crds.install" else {"crds": {"install": False}}  # they are long to read
     if path == "metrics.labels":
         needs["metrics"] = {"serviceMonitor": True, "dashboard": True}
+    if path.startswith("artifacts.collect.") and path != "artifacts.collect.namespaces":
+        needs["artifacts"] = {"collect": {"namespaces": TENANTS}}
+    if path in OBJECT_STORE:
+        needs["artifacts"] = {"url": "s3://bucket"}
     assert render(merged(needs, setting(path, SAMPLES[path][0]))) != render(needs)
 
 
@@ -255,7 +272,9 @@ def environment(values: Document) -> dict[str, str]:
 def test_the_environment_is_what_the_controller_reads() -> None:
     wanted = Recorded(environment({"artifacts": {"storageClass": ""}, "namespaces": TENANTS}))
     settings = Settings.from_environment(wanted)
-    assert set(wanted.variables) == wanted.asked
+    other = environment({"artifacts": {"url": "s3://bucket"}})
+    assert set(wanted.variables) | set(other) == wanted.asked
+    assert settings.artifacts.store is None
     assert settings.artifacts.storage_class == ""
     assert settings.namespaces == tuple(TENANTS)
     assert settings.lease_namespace == NAMESPACE
@@ -265,6 +284,19 @@ def test_the_charts_defaults_are_the_controllers() -> None:
     settings = Settings.from_environment(environment({}))
     version = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))["appVersion"]
     assert settings == Settings(worker_image=f"poise-worker:{version}", identity="from the pod")
+
+
+def test_an_object_store_takes_the_place_of_the_claim() -> None:
+    values = {path.partition(".")[2]: good for path, (good, _) in SAMPLES.items() if re.match(r"artifacts\.\w+$", path)}
+    found = environment({"artifacts": values | {"egress": [{"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]}})
+    assert not {name for name in found if re.search("CLAIM|SIZE|STORAGE_CLASS|ACCESS_MODE", name)}
+    assert Settings.from_environment(found).artifacts.store == ObjectStoreSettings(
+        url="s3://bucket/prefix",
+        endpoint="http://minio.storage.svc:9000",
+        region="eu-central-1",
+        secret="store",
+        egress=({"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]},),
+    )
 
 
 def test_a_digest_goes_before_a_tag() -> None:
@@ -407,6 +439,71 @@ def test_tenants_write_specs_and_no_status(plain: list[Document]) -> None:
         assert labels == {f"rbac.authorization.k8s.io/aggregate-to-{name}"}
     restore = only(plain, "ClusterRole", "-restore")
     assert not [label for label in restore["metadata"]["labels"] if label.startswith("rbac.")]
+
+
+# --- collection ---------------------------------------------------------------------------------------------------------
+
+
+def collector(values: Document) -> tuple[list[Document], Document]:
+    """What the chart makes in a namespace that is collected, and the spec of the CronJob's pod."""
+    artifacts = merged({"collect": {"namespaces": ["team-a"]}}, values)
+    documents = render({"crds": {"install": False}, "artifacts": artifacts})
+    mine = [item for item in documents if item["metadata"].get("namespace") == "team-a"]
+    return mine, only(mine, "CronJob")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+
+
+def test_nothing_is_collected_unless_it_is_asked_for(plain: list[Document]) -> None:
+    assert not [item for item in plain if item["kind"] == "CronJob" or "collector" in item["metadata"]["name"]]
+
+
+def test_the_collector_may_list_what_exists_and_nothing_more() -> None:
+    documents, spec = collector({})
+    assert sorted(item["kind"] for item in documents) == ["CronJob", "Role", "RoleBinding", "ServiceAccount"]
+    assert allowed(only(documents, "Role")) == set(
+        product(("list",), (CUSTOM,), ("searches", "candidates", "evaluations"))
+    )
+    [subject] = only(documents, "RoleBinding")["subjects"]
+    assert subject["name"] == spec["serviceAccountName"] == only(documents, "ServiceAccount")["metadata"]["name"]
+    assert only(documents, "RoleBinding")["roleRef"]["name"] == only(documents, "Role")["metadata"]["name"]
+    service = only(render(), "Service")["spec"]["selector"]
+    labels = only(documents, "CronJob")["spec"]["jobTemplate"]["spec"]["template"]["metadata"]["labels"]
+    assert not service.items() <= labels.items()
+    assert "app.kubernetes.io/managed-by" not in labels, "the policy of tasks would cut it off from the API server"
+
+
+@pytest.mark.parametrize("values", [{}, {"url": "s3://bucket/prefix/", "endpoint": "http://minio:9000", "secret": "s"}])
+def test_the_collectors_pod_meets_the_restricted_profile_and_sees_its_own_store(values: Document) -> None:
+    _, spec = collector(values)
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
+    [container] = spec["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    claims = [item["persistentVolumeClaim"]["claimName"] for item in spec["volumes"] if "persistentVolumeClaim" in item]
+    told = {item["name"]: item.get("value", item.get("valueFrom")) for item in container["env"]}
+    if not values:
+        assert (container["args"][0], claims) == ("/artifacts", ["poise-artifacts"])
+        assert set(told) == {"HOME"}
+        return
+    assert (container["args"][0], claims) == ("s3://bucket/prefix/team-a", [])
+    assert told["AWS_ENDPOINT_URL"] == "http://minio:9000"
+    for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        assert told[key] == {"secretKeyRef": {"name": "s", "key": key}}
+
+
+def test_the_collectors_command_is_one_that_the_command_line_takes() -> None:
+    _, spec = collector({"collect": {"dryRun": True}})
+    [container] = spec["containers"]
+    group, name = container["command"][1:]
+    assert (group, name) == ("artifacts", "collect")
+    command = importlib.import_module("poise_lib.cli.commands.artifacts").collect
+    context = command.make_context("collect", list(container["args"]))
+    assert context.params["namespace"] == "team-a"
+    assert context.params["dry_run"] is True
 
 
 # --- metrics ------------------------------------------------------------------------------------------------------------

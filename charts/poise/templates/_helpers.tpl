@@ -12,6 +12,12 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: controller
 {{- end }}
 
+{{- define "poise.collector" -}}
+app.kubernetes.io/name: poise
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: collector
+{{- end }}
+
 {{- define "poise.name" -}}
 {{ .Release.Name | trunc 40 | trimSuffix "-" }}-controller
 {{- end }}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from controller import manifests
 from controller.jobs import job_name
-from controller.settings import ArtifactSettings, Settings
+from controller.settings import ArtifactSettings, ObjectStoreSettings, Settings
 from poise_lib.resources import Search
 from poise_lib.tasks.protocol import SPLIT_KINDS, TaskKind, TaskRequest
 
@@ -86,6 +86,44 @@ def test_claim_and_policy() -> None:
         "storageClassName": "",
     }
     assert "storageClassName" not in manifests.claim("team", SETTINGS)["spec"]
+    prepared = manifests.preparations("team", SETTINGS)
+    assert [body["kind"] for _, body in prepared] == ["PersistentVolumeClaim", "NetworkPolicy"]
     policy = manifests.network_policy("team")["spec"]
     assert policy["policyTypes"] == ["Ingress", "Egress"]
     assert not {"ingress", "egress"} & set(policy)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "port"),
+    [("", 443), ("https://minio.example", 443), ("http://minio", 80), ("http://minio.s.svc:9000", 9000)],
+)
+def test_with_an_object_store_tasks_reach_names_and_its_port_and_no_claim_is_made(endpoint: str, port: int) -> None:
+    store = ObjectStoreSettings("s3://bucket", endpoint)
+    prepared = manifests.preparations("team", Settings(worker_image="w", artifacts=ArtifactSettings(store=store)))
+    (_, closed), (_, opened) = prepared
+    assert (closed["kind"], closed["metadata"]["name"]) == ("NetworkPolicy", "poise-tasks")
+    assert not {"ingress", "egress"} & set(closed["spec"])
+    assert (opened["kind"], opened["metadata"]["name"]) == ("NetworkPolicy", "poise-tasks-artifacts")
+    assert opened["spec"]["podSelector"] == closed["spec"]["podSelector"]
+    assert opened["spec"]["policyTypes"] == ["Egress"]
+    names, target = opened["spec"]["egress"]
+    assert {rule["port"] for rule in names["ports"]} == {53}
+    assert target["ports"] == [{"protocol": "TCP", "port": port}]
+    blocks = {peer["ipBlock"]["cidr"]: peer["ipBlock"]["except"] for peer in target["to"] if "ipBlock" in peer}
+    assert "169.254.0.0/16" in blocks["0.0.0.0/0"], "where clouds hand out a node's credentials"
+    assert set(blocks) == {"0.0.0.0/0", "::/0"}
+
+
+def test_the_platforms_own_egress_rules_take_the_place_of_the_default() -> None:
+    rules = ({"to": [{"ipBlock": {"cidr": "10.1.0.0/16"}}]},)
+    policy = manifests.store_policy("team", ObjectStoreSettings("s3://bucket", egress=rules))
+    assert policy["spec"]["egress"] == list(rules)
+
+
+@pytest.mark.parametrize("kind", list(TaskKind))
+def test_each_namespace_has_a_prefix_of_its_own(kind: TaskKind) -> None:
+    artifacts = ArtifactSettings(store=ObjectStoreSettings("s3://bucket/prefix/"))
+    job = manifests.job(request(kind), 1, search(), Settings(worker_image="w", artifacts=artifacts))
+    [task] = job["spec"]["template"]["spec"]["containers"]
+    assert task["args"][task["args"].index("--store") + 1] == "s3://bucket/prefix/team"
+    assert not [item for item in job["spec"]["template"]["spec"]["volumes"] if "persistentVolumeClaim" in item]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.pods import CANDIDATE_CONTAINER, LOOK_UP_CONTAINER, TASK_CONTAINER, pod_template
-from controller.settings import ArtifactSettings, Settings
+from controller.settings import ArtifactSettings, ObjectStoreSettings, Settings
 from poise_lib.errors import InvalidInputError
 from poise_lib.resources.template import PodTemplate
 from poise_lib.tasks.protocol import SPLIT_KINDS, TaskKind
@@ -18,6 +19,14 @@ from tests.unit.controller.templates import amount, defaults, templates
 SETTINGS = Settings(worker_image="worker")
 TOKEN = "f" * 32
 kinds = st.sampled_from(TaskKind)
+
+
+STORE = Settings(
+    worker_image="worker",
+    artifacts=ArtifactSettings(
+        store=ObjectStoreSettings("s3://bucket/prefix", "http://minio.storage.svc:9000", "eu-1", "store")
+    ),
+)
 
 
 def make(kind: TaskKind, template: PodTemplate, settings: Settings = SETTINGS) -> dict[str, Any]:
@@ -135,3 +144,36 @@ def test_a_searchs_template_goes_over_the_platforms() -> None:
         "requests": {"cpu": "1", "memory": "1Gi"},
         "limits": {"cpu": "2", "memory": "8Gi"},
     }
+
+
+@given(kind=kinds, default=templates, template=templates)
+@settings(max_examples=60)
+def test_only_trusted_containers_are_told_of_the_object_store(
+    kind: TaskKind, default: PodTemplate, template: PodTemplate
+) -> None:
+    settings = replace(STORE, pod_template=default)
+    pod = pod_template(kind, "job-1", TOKEN, {}, template, settings, namespace="team-a")
+    plain = containers(make(kind, template, under(default)))
+    assert pod["spec"]["automountServiceAccountToken"] is False
+    assert "serviceAccountName" not in pod["spec"]
+    assert all(volume["name"] != "artifacts" for volume in pod["spec"]["volumes"])
+    for name, container in containers(pod).items():
+        assert "envFrom" not in container
+        if name == CANDIDATE_CONTAINER:
+            assert container["args"] == [*plain[name]["args"], "--offline"]
+            assert {**container, "args": []} == {**plain[name], "args": []}
+            assert not any(word in str(container) for word in ("bucket", "minio", "AWS", "secret"))
+            continue
+        assert container["args"] == [
+            "s3://bucket/prefix/team-a" if word == "/artifacts" else word for word in plain[name]["args"]
+        ]
+        told = {item["name"]: item.get("value", item.get("valueFrom")) for item in container["env"]}
+        assert {key: told[key] for key in told if key.startswith("AWS")} == {
+            "AWS_ENDPOINT_URL": "http://minio.storage.svc:9000",
+            "AWS_REGION": "eu-1",
+            **{
+                key: {"secretKeyRef": {"name": "store", "key": key}}
+                for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+            },
+        }
+        assert [m for m in plain[name]["volumeMounts"] if m["name"] != "artifacts"] == container["volumeMounts"]

@@ -49,12 +49,35 @@ def test_settings_are_read_from_the_environment() -> None:
         ("POISE_HEALTH_PORT", "http"),
         ("POISE_JOB_TTL_SECONDS", "-1"),
         ("POISE_POD_TEMPLATE", '{"hostNetwork": true}'),
+        ("POISE_ARTIFACTS_URL", "gs://bucket"),
+        ("POISE_ARTIFACTS_URL", "s3://key:secret@bucket"),
+        ("POISE_ARTIFACTS_SECRET", "of-no-store"),
     ],
 )
 def test_a_wrong_setting_is_named(variable: str, value: str | None) -> None:
     environment = {"POISE_WORKER_IMAGE": "w", variable: value}
     with pytest.raises(InvalidInputError, match=variable):
         Settings.from_environment({name: text for name, text in environment.items() if text is not None})
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("POISE_ARTIFACTS_CLAIM", "poise-artifacts"),
+        ("POISE_ARTIFACTS_STORAGE_CLASS", "fast"),
+        ("POISE_ARTIFACTS_ENDPOINT", "minio:9000"),
+        ("POISE_ARTIFACTS_SECRET", "../other"),
+        ("POISE_ARTIFACTS_EGRESS", "{}"),
+        ("POISE_ARTIFACTS_EGRESS", "anywhere"),
+    ],
+)
+def test_an_object_store_is_asked_for_alone_and_in_full(variable: str, value: str) -> None:
+    plain = {"POISE_WORKER_IMAGE": "w", "POISE_ARTIFACTS_URL": "s3://bucket/prefix/"}
+    store = Settings.from_environment(plain).artifacts.store
+    assert store is not None
+    assert (store.of("team-a"), store.port) == ("s3://bucket/prefix/team-a", 443)
+    with pytest.raises(InvalidInputError, match=variable):
+        Settings.from_environment({**plain, variable: value})
 
 
 def test_a_watch_is_dead_when_it_is_behind_twice_without_having_moved() -> None:

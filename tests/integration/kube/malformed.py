@@ -18,6 +18,7 @@ _FITTING: Final[dict[str, Document]] = {  # where one value a field is not enoug
     "Search": {
         "objective": {"metrics": [_METRIC]},
         "baseline": {"source": None},
+        "proposer": {"llm": {"literature": {"file": None}}},
         "strategy": {"acquisition": {"pareto": 0.25, "performance": 0.25, "diversity": 0.25, "bayes": 0.25}},
         "evaluation": {"confirmation": {"confidence": 0.9}},
     },

@@ -47,7 +47,8 @@ def without_thinking(text: str) -> str:
         text = (text[: start.start()] + text[whole.end() :]).strip()
     end = _THOUGHT_END.search(text)
     start = _THOUGHT_START.search(text)
-    if end is not None and (start is None or end.start() < start.start()):
+    opened_before = end is not None and (start is None or end.start() < start.start())
+    if end is not None and opened_before and "{" in text[end.end() :]:
         return text[end.end() :].strip()
     return text
 
@@ -96,12 +97,17 @@ def _no_number(name: str) -> float:
 
 
 def _documents(text: str) -> Iterator[Any]:
-    """JSON documents in a text, the most deliberate first: all of it, its fenced blocks, objects in loose text."""
+    """JSON documents in a text, the most deliberate first: all of it, else its fenced blocks, else objects in loose text."""
+    deliberate = False
     for piece in (text, *(match[1] for match in _FENCE.finditer(text))):
         try:
-            yield _load(piece)
+            document = _load(piece)
         except ValueError:
             continue
+        deliberate = True
+        yield document
+    if deliberate:
+        return  # what stands inside it is a part, not the answer
     decoder = json.JSONDecoder(strict=False, parse_constant=_no_number)
     position = 0
     for _ in range(_STARTS):

@@ -30,8 +30,8 @@ from poise_lib.llm.failures import Advice, Failure, describe, judge
 from poise_lib.llm.purse import Purse
 from poise_lib.llm.schema import schema_text
 from poise_lib.llm.transcript import Exchange, Transcript, shown_url
-from poise_lib.llm.usage import bounds, charge, nothing, worst
-from poise_lib.llm.wire import NoReply, NotSent, Rejected, Reply, list_models, sdk_client, send
+from poise_lib.llm.usage import bounds, broken, charge, nothing, worst
+from poise_lib.llm.wire import Broken, NoReply, NotSent, Rejected, Reply, list_models, sdk_client, send
 from poise_lib.resources.llm import Spend
 
 T = TypeVar("T", bound=BaseModel)
@@ -203,9 +203,10 @@ class Client:
                 except NoReply as error:
                     failed = error
                     free = isinstance(error, NotSent) or (isinstance(error, Rejected) and error.free)
-                    charged = nothing() if free else most
+                    received = error.received if isinstance(error, Broken) else ""
+                    charged = nothing() if free else broken(received, within, config.price)
                     purse.settle(call, charged)
-                    exchanges.append(Exchange(body, charged=charged.to_document(), problem=describe(error)))
+                    exchanges.append(Exchange(body, received, charged=charged.to_document(), problem=describe(error)))
                 else:
                     charged = charge(reply.usage, reply.received, within, config.price)
                     purse.settle(call, charged)

@@ -86,7 +86,7 @@ class Dialect:
         written = messages if self.system else without_system(messages)
         body: dict[str, Any] = {
             "model": model,
-            "messages": [{"role": message.role, "content": message.content} for message in written],
+            "messages": [{"role": message.role, "content": _sendable(message.content)} for message in written],
             self.limit_field: limit,
         }
         if self.temperature is not None:
@@ -100,6 +100,11 @@ class Dialect:
             if self.stream_usage:
                 body["stream_options"] = {"include_usage": True}
         return body
+
+
+def _sendable(text: str) -> str:
+    """Text that UTF-8 can carry: an answer that is sent back may hold half a surrogate pair."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def with_schema(messages: Sequence[Message], answer: type[BaseModel]) -> list[Message]:

@@ -13,6 +13,7 @@ refused: status 4xx, 503 or 529; no connection             nothing: the model di
 another 5xx, cut, timed out, cancelled                     the worst case: nobody knows how far the model came
 ========================================================  ====================================================
 
+An answer that is so long that its server cannot have kept to the limit counts by its bytes, where usage does not say.
 So servers that do not count make a search dear, never a ledger small.  What is above the worst case but not absurd is
 believed: some servers put prompts of their own before ours, or let an answer run past its limit.  What cannot be seen is
 a server that reports half the truth.
@@ -29,6 +30,8 @@ from poise_lib.llm.tokens import least, least_of_prompt, most, most_of_prompt
 from poise_lib.resources.llm import Spend
 
 _ABSURD: Final = 2
+_LONG_TOKEN: Final = 6
+"""Bytes: no text has more of them a token on average, four are usual.  A longer answer has run past its limit."""
 
 
 @dataclass(frozen=True)
@@ -87,10 +90,9 @@ def charge(usage: Mapping[str, Any] | None, received: str, bounds: Bounds, price
         price: of the model.
     """
     told = usage if isinstance(usage, Mapping) else {}
-    # A server that let the answer run past its limit has told us so by the text itself.
-    out_most = max(bounds.limit, most(received)) if least(received) > bounds.limit else bounds.limit
+    out_most = _out_most(received, bounds.limit)
     prompt = _credible(told.get("prompt_tokens"), max(1, bounds.prompt_least), bounds.prompt_most)
-    completion = _credible(_completion(told), max(1, least(received)), out_most)
+    completion = _credible(_completion(told), max(1, least(received)), max(bounds.limit, most(received)))
     cached = _cached(told) if prompt is not None else 0
     return spend_of(
         bounds.prompt_most if prompt is None else prompt,
@@ -99,6 +101,24 @@ def charge(usage: Mapping[str, Any] | None, received: str, bounds: Bounds, price
         price,
         estimated=prompt is None or completion is None,
     )
+
+
+def broken(received: str, bounds: Bounds, price: Price | None) -> Spend:
+    """What a call without a whole answer is charged: its worst case, or what came if that is more.
+
+    Args:
+        received: everything that came before the end.
+        bounds: of the call.
+        price: of the model.
+    """
+    if (out_most := _out_most(received, bounds.limit)) == bounds.limit:
+        return worst(bounds, price)
+    return spend_of(bounds.prompt_most, 0, out_most, price, estimated=True)
+
+
+def _out_most(received: str, limit: int) -> int:
+    """The limit; or the bytes of a text that is too long to have kept to it."""
+    return most(received) if most(received) > _LONG_TOKEN * limit else limit
 
 
 def _whole(value: object) -> int | None:

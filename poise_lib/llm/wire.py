@@ -10,8 +10,8 @@ import asyncio
 import email.utils
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 import openai
@@ -49,7 +49,14 @@ class NotSent(NoReply):
 
 
 class Broken(NoReply):
-    """Cut, silent for too long, or no chat completion: how much the model did is unknown."""
+    """Cut, silent for too long, or no chat completion: how much the model did is unknown.
+
+    ``received`` is what came before the end, where it was read.
+    """
+
+    def __init__(self, message: str, received: str = "") -> None:
+        super().__init__(message)
+        self.received = received
 
 
 class Rejected(NoReply):
@@ -94,16 +101,18 @@ async def send(sdk: openai.AsyncOpenAI, body: Mapping[str, Any], limit: int, tim
     Raises:
         NoReply: there is no whole answer; one of its three kinds.
     """
+    parts = _Parts()
     try:
         async with asyncio.timeout(timeout):
             if body.get("stream"):
-                return await _streamed(sdk, body, limit)
+                return await _streamed(sdk, body, limit, parts)
             raw = await sdk.chat.completions.with_raw_response.create(**cast(Any, body))
             return _completion(raw.text)
-    except NoReply:
-        raise
     except Exception as error:
-        raise _no_reply(error) from error
+        failed = error if isinstance(error, NoReply) else _no_reply(error)
+        if isinstance(failed, Broken):
+            failed.received = parts.reply().received
+        raise failed from error
 
 
 async def list_models(sdk: openai.AsyncOpenAI) -> tuple[str, ...]:
@@ -145,35 +154,53 @@ def _no_reply(error: Exception) -> NoReply:
     return Broken(f"the answer is no chat completion: {type(error).__name__}: {str(error)[:200]}")
 
 
-async def _streamed(sdk: openai.AsyncOpenAI, body: Mapping[str, Any], limit: int) -> Reply:
+async def _streamed(sdk: openai.AsyncOpenAI, body: Mapping[str, Any], limit: int, parts: _Parts) -> Reply:
+    """Read a stream into ``parts``, which whoever called has even when this is cut off."""
     stream = cast(Any, await sdk.chat.completions.create(**cast(Any, body)))
     try:
         kind = str(stream.response.headers.get("content-type", ""))
         if "event-stream" not in kind:  # it took no notice of `stream`
             await stream.response.aread()
             return _completion(stream.response.text)
-        return await _collected(stream, limit)
+        async for chunk in stream:
+            parts.add(chunk)
+            if parts.size > _BYTES_A_TOKEN * limit:
+                raise Broken(
+                    f"the answer went on beyond any sense: {parts.size:,} characters for a limit of {limit:,} tokens"
+                )
     finally:
         await stream.close()
+    if not parts.finish and parts.usage is None:
+        raise Broken("the stream ended in the middle of the answer")
+    return parts.reply()
 
 
-async def _collected(stream: AsyncIterator[Any], limit: int) -> Reply:
-    parts: dict[str, list[str]] = {"content": [], "reasoning": [], "refusal": []}
-    finish, usage, size = "", None, 0
-    async for chunk in stream:
-        usage = _mapping(_get(chunk, "usage")) or usage
+@dataclass
+class _Parts:
+    """What has come of a streamed answer so far."""
+
+    content: list[str] = field(default_factory=list)
+    reasoning: list[str] = field(default_factory=list)
+    refusal: list[str] = field(default_factory=list)
+    finish: str = ""
+    usage: Mapping[str, Any] | None = None
+    size: int = 0
+
+    def add(self, chunk: Any) -> None:
+        """Take one more piece."""
+        self.usage = _mapping(_get(chunk, "usage")) or self.usage
         choices = _get(chunk, "choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
         for name, text in _texts(_get(choice, "delta")).items():
-            parts[name].append(text)
-            size += len(text)
+            getattr(self, name).append(text)
+            self.size += len(text)
         if isinstance(reason := _get(choice, "finish_reason"), str):
-            finish = reason
-        if size > _BYTES_A_TOKEN * limit:
-            raise Broken(f"the answer went on beyond any sense: {size:,} characters for a limit of {limit:,} tokens")
-    if not finish and usage is None:
-        raise Broken("the stream ended in the middle of the answer")
-    return Reply(**{name: "".join(texts) for name, texts in parts.items()}, finish=finish, usage=usage)
+            self.finish = reason
+
+    def reply(self) -> Reply:
+        """All of it."""
+        content, reasoning, refusal = ("".join(part) for part in (self.content, self.reasoning, self.refusal))
+        return Reply(content, reasoning, refusal, self.finish, self.usage)
 
 
 def _completion(text: str) -> Reply:

@@ -296,6 +296,7 @@ def test_a_stream_without_end(world: Start) -> None:
     here = world({"fault": "endless"})
     with pytest.raises(ServerFailed, match="beyond any sense"):
         here.ask(max_retries=0)
+    assert here.purse.spent.completion_tokens > 64 * 800  # what came, not what was asked for
 
 
 def test_nobody_listens(world: Start, tmp_path: Path) -> None:

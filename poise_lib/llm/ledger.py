@@ -6,7 +6,8 @@ counts and the rest is free again.  A task that ends without telling counts its 
 
     spent by ended tasks + allotments of running ones <= cap
 
-holds at every instant, wherever anything dies.
+holds at every instant, wherever anything dies; only a server that bills more than it was asked for can break it, and then
+the ledger says so.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Final
 
 from poise_lib.llm.prices import Price
 from poise_lib.llm.usage import Bounds, worst
-from poise_lib.resources.llm import LLMSettings, Spend
+from poise_lib.resources.llm import Ledger, LLMSettings, Spend
 
 _SPARE_CALLS: Final = 2
 """Calls of an allotment for repeats after a server hung up: those count in full."""
@@ -114,6 +115,23 @@ def _refusal(field: str, cap: str, spent: str, reserved: str, asked: str) -> Ref
         f"call could take {asked}; raise budget.{field} to go on"
     )
     return Refusal(f"budget.{field}", message)
+
+
+def ledger(spent: Spend, held: Iterable[Allotment], exhausted: str = "") -> Ledger:
+    """What a Search's status shows.
+
+    Args:
+        spent: by tasks that have ended.
+        held: by tasks that have not.
+        exhausted: the cap that is reached, such as budget.llmTokens.
+    """
+    holding = tuple(held)
+    return Ledger(
+        **dict(spent),
+        reserved_tokens=sum(one.tokens for one in holding),
+        reserved_usd=round(sum(one.usd or 0.0 for one in holding), 9),
+        exhausted=exhausted,
+    )
 
 
 @dataclass(frozen=True)

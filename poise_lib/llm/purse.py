@@ -107,6 +107,16 @@ class Purse:
         return self._memory if self._folder is None else read_book(self._folder)
 
 
+def book_folder(root: Path, task: str) -> Path:
+    """Where a task's books lie.
+
+    Args:
+        root: of the artifact store, which outlives pods.
+        task: digest of the task's input, as :attr:`~poise_lib.tasks.protocol.TaskRequest.digest` has it.
+    """
+    return root / "ledger" / task.removeprefix("sha256:")
+
+
 def read_book(folder: Path) -> Book:
     """The book of a task: every attempt's calls; empty when there is none.
 

@@ -108,8 +108,11 @@ async def send(sdk: openai.AsyncOpenAI, body: Mapping[str, Any], limit: int, tim
                 return await _streamed(sdk, body, limit, parts)
             raw = await sdk.chat.completions.with_raw_response.create(**cast(Any, body))
             return _completion(raw.text)
+    except Broken as error:
+        error.received = parts.reply().received
+        raise
     except Exception as error:
-        failed = error if isinstance(error, NoReply) else _no_reply(error)
+        failed = _no_reply(error)
         if isinstance(failed, Broken):
             failed.received = parts.reply().received
         raise failed from error

@@ -129,7 +129,12 @@ class Script:
     @classmethod
     def load(cls, path: Path) -> Script:
         """From a file."""
-        return cls.of(yaml.safe_load(path.read_text("utf-8")) or {})
+        return cls.load_text(path.read_text("utf-8"))
+
+    @classmethod
+    def load_text(cls, text: str) -> Script:
+        """From YAML."""
+        return cls.of(yaml.safe_load(text) or {})
 
     def reply(self, request: Document) -> Reply:
         """The reply to a request; a sequence goes on by one."""

@@ -128,7 +128,7 @@ def _wrong(node: Document, value: Any) -> Iterator[tuple[str, Any]]:
             if "pattern" in node:
                 yield "does not match", "¿what?"
             if "minLength" in node:
-                yield "too short", value[:1]
+                yield "too short", value[: node["minLength"] - 1]
             if "maxLength" in node:
                 yield "too long", "1" * (node["maxLength"] + 1)
         case "boolean":

@@ -12,9 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from poise_lib.errors import StateError
 from poise_lib.llm.errors import AllotmentSpent
-from poise_lib.llm.ledger import Allotment, Caps, Refusal, call_allotment, grant, task_allotment
+from poise_lib.llm.ledger import Allotment, Caps, Refusal, call_allotment, grant, ledger, task_allotment
 from poise_lib.llm.prices import price_of
-from poise_lib.llm.purse import Purse, read_book
+from poise_lib.llm.purse import Purse, book_folder, read_book
 from poise_lib.resources.llm import LLMSettings, Spend
 
 SETTINGS = LLMSettings(model="gpt-4.1", context_tokens=1000, max_output_tokens=500)
@@ -51,6 +51,16 @@ def test_a_reached_cap_is_said(caps: Caps, field: str) -> None:
 
 def test_an_unknown_price_never_passes_a_cap_in_dollars() -> None:
     assert isinstance(grant(Caps(None, 1.0), Spend(), [], Allotment(5), Allotment(1)), Refusal)
+
+
+def test_the_status_shows_what_is_spent_and_what_is_set_aside() -> None:
+    shown = ledger(spend(300, 0.25), [Allotment(400, 0.5), Allotment(100)], "budget.llmTokens").to_document()
+    assert (shown["promptTokens"], shown["costUSD"]) == (300, 0.25)
+    assert (shown["reservedTokens"], shown["reservedUSD"], shown["exhausted"]) == (500, 0.5, "budget.llmTokens")
+
+
+def test_a_task_has_its_books_beside_the_artifacts() -> None:
+    assert book_folder(Path("/store"), "sha256:ab") == Path("/store/ledger/ab")
 
 
 class Planner(RuleBasedStateMachine):

@@ -93,7 +93,7 @@ def _rejected(
         known = f"; did you mean {hint}?" if hint else f"; it has {', '.join(listed[:8])}" if listed else ""
         message = f"{where} has no model {config.model!r} for this key: correct proposer.llm.model{known}; {said}"
         return Failure.LASTING, Advice(UnknownModel, message)
-    if error.status in (401, 403):
+    if error.status in (401, 403) or (error.status == 400 and _about_key(text)):
         key = "the API key" if config.key else "no API key was given, and the server wants one: the key"
         message = (
             f"{where} does not accept {key}: set the right one in the Secret of proposer.llm.secretRef, or in "
@@ -123,6 +123,14 @@ def _rejected(
         )
         return Failure.REPEAT, Advice(ServerFailed, message)
     return Failure.LASTING, refused
+
+
+def _about_key(text: str) -> bool:
+    """Some servers call a wrong key a bad request."""
+    return (
+        re.search(r"api[ _-]?key.{0,40}(not valid|invalid|incorrect)|(invalid|incorrect) api[ _-]?key", text)
+        is not None
+    )
 
 
 def _about_model(text: str, model: str) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -353,6 +355,9 @@ def test_an_address_that_is_no_api(world: Start) -> None:
         ({"fault": 402, "message": "Payment required"}, QuotaSpent),
         ({"fault": 400, "code": "context_length_exceeded", "message": "maximum context length is 8192"}, PromptTooLong),
         ({"fault": 413, "message": "too large"}, PromptTooLong),
+        ({"fault": 400, "message": "API key not valid. Please pass a valid API key."}, WrongKey),
+        ({"fault": 400, "message": "zzz/scripted is not a valid model ID"}, UnknownModel),
+        ({"fault": 404, "message": 'model "scripted" not found, try pulling it first'}, UnknownModel),
         ({"fault": 403, "message": "Country not supported"}, WrongKey),
         ({"fault": 451, "message": "For legal reasons"}, RequestRefused),
     ],
@@ -492,3 +497,42 @@ def test_the_same_answers_leave_the_same_transcript(world: Start) -> None:
 
 def test_garbage_can_be_kept(world: Start) -> None:
     assert world({"answer": "binary", "usage": "nan"}, GOOD).ask().transcript.to_bytes()
+
+
+CHILD = """
+import asyncio, sys
+from pathlib import Path
+from pydantic import BaseModel
+from poise_lib.llm.client import Client
+from poise_lib.llm.config import ClientConfig
+from poise_lib.llm.dialect import Message
+from poise_lib.llm.ledger import Allotment
+from poise_lib.llm.purse import Purse
+
+class Idea(BaseModel):
+    title: str
+
+async def main():
+    purse = Purse(Allotment(10**6), Path(sys.argv[2]))
+    async with Client(ClientConfig("scripted", sys.argv[1], sys.argv[3])) as client:
+        await client.ask([Message("user", "first")], Idea, purse)
+        await client.ask([Message("user", "second")], Idea, purse)
+
+asyncio.run(main())
+"""
+
+
+def test_a_process_that_is_killed_within_a_call_leaves_it_charged_in_full(world: Start) -> None:
+    here = world(GOOD, {"fault": "slow"})
+    folder = here.folder / "task"
+    command = [sys.executable, "-c", CHILD, here.server.url, str(folder), KEY]
+    with subprocess.Popen(command, cwd=Path(__file__).parents[3]) as process:
+        while len(here.server.requests) < 2:
+            assert process.poll() is None
+            here.server.stopping.wait(0.01)
+        process.kill()
+    first, second = read_book(folder).calls.values()
+    assert first.actual is not None
+    assert (first.actual.tokens, second.actual) == (here.server.worked[0]["total_tokens"], None)
+    assert second.worst.completion_tokens == 16_384
+    never_too_small(here)

@@ -22,6 +22,7 @@ _PATTERNS: Final = {
     r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$": "lower-case letters, digits and '-', starting and ending with a letter or digit, such as my-search",
     r"^([0-9]+h)?([0-9]+m)?([0-9]+s)?$": "a duration such as 45m or 1h30m",
     r"^sha256:[0-9a-f]{64}$": "a digest: sha256: and 64 hexadecimal digits",
+    r"^https?://[^\s@?#]+$": "an address such as https://llm.example.com/v1, without a user or a key in it",
     r"^[A-Za-z0-9][A-Za-z0-9_./@-]*$": "a metric's name: letters, digits and _ . / @ -",
 }
 _NOUNS: Final = {

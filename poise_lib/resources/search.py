@@ -28,6 +28,7 @@ from poise_lib.resources.base import (
     cel,
 )
 from poise_lib.resources.evaluation import Engine, NanoSettings
+from poise_lib.resources.proposer import Proposer, ProposerType
 from poise_lib.resources.search_status import (
     Best,
     ConfirmedCandidate,
@@ -264,19 +265,6 @@ class Strategy(Model):
     references: References = Field(default_factory=References, description="Context tiers.")
 
 
-class ProposerType(StrEnum):
-    """Who proposes."""
-
-    LIBRARY = "Library"
-    """Composes mechanisms by a typed grammar; needs no model."""
-
-
-class Proposer(Model):
-    """Who proposes and implements."""
-
-    type: ProposerType = Field(ProposerType.LIBRARY, description="Library composes mechanisms by a typed grammar.")
-
-
 class VerificationSettings(Model):
     """What a candidate must pass before it is trained."""
 
@@ -332,6 +320,16 @@ class Budget(Model):
     )
     patience: int | None = Field(None, ge=1, description="Rounds without a new best after which the search ends.")
     attempts: int = Field(3, ge=1, le=10, description="Tries of a task before its candidate fails.")
+    llm_tokens: int | None = Field(
+        None, ge=1, le=10**15, description="Tokens of the language model, in and out; no cap when missing."
+    )
+    llm_cost_usd: Finite | None = Field(
+        None,
+        gt=0.0,
+        le=1e9,
+        alias="llmCostUSD",
+        description="US dollars for the language model; no cap when missing. The model's price must be known.",
+    )
 
 
 class Checkpoints(StrEnum):

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from poise_lib.resources.base import Condition, Finite, Model, ObjectName, ShortText, Text, Timestamp
 from poise_lib.resources.candidate import SelectionTerms
+from poise_lib.resources.llm import Ledger
 
 
 class SearchPhase(StrEnum):
@@ -101,5 +102,6 @@ class SearchStatus(Model):
     best: Best | None = Field(None, description="The best candidate.")
     frontier: tuple[ObjectName, ...] = Field((), max_length=64, description="Pareto frontier over the metric vector.")
     selection: Selection | None = Field(None, description="Parents of the current round.")
+    ledger: Ledger | None = Field(None, description="What the language model has cost; missing while none is asked.")
     digest: ShortText = Field("", description="Canonical digest of the archive.")
     collected: ShortText = Field("", description="Mark of the trained weights that spec.retention has removed.")

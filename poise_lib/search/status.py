@@ -174,6 +174,7 @@ def search_status(
         best=best(observed, conclusion),
         frontier=pareto_names(observed),
         selection=chosen,
+        ledger=old.ledger,
         digest=digest,
         collected=collected or old.collected,
     )

@@ -103,6 +103,8 @@ def test_rules_cover_what_the_models_check_across_fields() -> None:
         ("Search", ".spec.objective.constraints[]"),
         ("Search", ".spec.baseline"),
         ("Search", ".spec.strategy.acquisition"),
+        ("Search", ".spec.proposer"),
+        ("Search", ".spec.proposer.llm.literature"),
         ("Candidate", ".spec"),
         ("Evaluation", ".spec"),
     }

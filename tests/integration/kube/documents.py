@@ -28,6 +28,9 @@ _BY_PATTERN: Final = {
     r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$": "500m",
     r"^([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$": "example.com/pool",
     r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$": "gpu",
+    r"^https?://[^\s@?#]+$": "https://llm.example.com/v1",
+    r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$": "llm-key",
+    r"^[-._a-zA-Z0-9]+$": "api-key",
     r"^/(data|models|mnt)(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$": "/data/models",
 }
 

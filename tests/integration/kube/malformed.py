@@ -18,6 +18,7 @@ _FITTING: Final[dict[str, Document]] = {  # where one value a field is not enoug
     "Search": {
         "objective": {"metrics": [_METRIC]},
         "baseline": {"source": None},
+        "proposer": {"llm": {"literature": {"file": None}}},
         "strategy": {"acquisition": {"pareto": 0.25, "performance": 0.25, "diversity": 0.25, "bayes": 0.25}},
         "evaluation": {"confirmation": {"confidence": 0.9}},
     },
@@ -127,7 +128,7 @@ def _wrong(node: Document, value: Any) -> Iterator[tuple[str, Any]]:
             if "pattern" in node:
                 yield "does not match", "¿what?"
             if "minLength" in node:
-                yield "too short", value[:1]
+                yield "too short", value[: node["minLength"] - 1]
             if "maxLength" in node:
                 yield "too long", "1" * (node["maxLength"] + 1)
         case "boolean":

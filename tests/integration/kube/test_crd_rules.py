@@ -73,6 +73,10 @@ def _keyed(place: str, value: str) -> Case:
     return Case("Search", path, "every key must match", tuple(map(patch, keys)), tuple(map(patch, wrong)))
 
 
+def _literature(**fields: str) -> Document:
+    return _spec(proposer={"type": "LLM", "llm": {"model": "m", "literature": fields}})
+
+
 CASES = (
     Case(
         "Search",
@@ -134,6 +138,27 @@ CASES = (
         "must be 1",
         (_spec(strategy={"acquisition": {"pareto": 1, "performance": 0, "diversity": 0, "bayes": 0}}),),
         (_spec(strategy={"acquisition": {"pareto": 0.5}}), _spec(strategy={"acquisition": {"bayes": 0.2}})),
+    ),
+    Case(
+        "Search",
+        ".spec.proposer",
+        "LLM needs proposer.llm",
+        (_spec(proposer={"type": "LLM", "llm": {"model": "m"}}),),
+        (_spec(proposer={"type": "LLM"}),),
+    ),
+    Case(
+        "Search",
+        ".spec.proposer",
+        "Library calls no model",
+        (_spec(proposer={"type": "Library"}), _spec(proposer={})),
+        (_spec(proposer={"type": "Library", "llm": {"model": "m"}}), _spec(proposer={"llm": {"model": "m"}})),
+    ),
+    Case(
+        "Search",
+        ".spec.proposer.llm.literature",
+        "give exactly one of",
+        (_literature(configMap="papers"), _literature(file="papers.txt")),
+        (_literature(), _literature(configMap="papers", file="papers.txt")),
     ),
     Case(
         "Candidate",

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from poise_lib.cli.state import Snapshot
-from poise_lib.cli.text import clean, duration, number, plural, signed
+from poise_lib.cli.text import duration, number, plural, signed
+from poise_lib.plain import clean
 from poise_lib.resources import Candidate, Search
 from poise_lib.resources.candidate import CandidatePhase
 from poise_lib.resources.search import Best, ConfirmedCandidate, SearchPhase, Verdict

@@ -183,7 +183,7 @@ def invented(texts: Iterable[str], evidence: Evidence) -> tuple[str, ...]:
 def _quoted(match: re.Match[str], text: str) -> Quoted | None:
     unit = match["unit"] or ""
     after = text[match.end() : match.end() + 2]
-    if not unit and not match["space"] and (after[:1].isalpha() or after[:1] in "_@"):
+    if not unit and not match["space"] and (after[:1].isalpha() or after.startswith(("_", "@"))):
         return None  # part of a name, such as 3b or 2D
     if not unit and not match["space"] and re.match(r"-[A-Za-z]", after):
         return None  # 8-bit

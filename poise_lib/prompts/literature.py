@@ -42,6 +42,13 @@ class Paper(Model):
     families: tuple[Family, ...] = Field((), max_length=8, description="Mechanism families that it speaks of.")
     zoo: str | None = Field(None, description="Name of the algorithm of the zoo that implements it.")
 
+    @field_validator("identifier", mode="before")
+    @classmethod
+    def _quoted(cls, identifier: object) -> object:
+        if isinstance(identifier, (int, float)):  # YAML has taken it for a number, and 2402.03300 has lost its zeros
+            raise ValueError(f"put the identifier in quotes: {identifier} was read as a number")
+        return identifier
+
     @field_validator("zoo")
     @classmethod
     def _known(cls, zoo: str | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from poise_lib.algorithms.contract import Family
@@ -113,7 +114,7 @@ def draft(text: str = "", **fields: Any) -> ProposalDraft:
             ),
         ),
         changed=("rare-success",),
-        hyperparameters=(ProposedHyperparameter(name="focus", default=1.0, low=0.0, high=4.0, description=text),),
+        hyperparameters=(ProposedHyperparameter(name="focus", default=1.0, low=0.0, high=4.0, description=text[:512]),),
         expected_effect="groups/all_fail falls faster.",
         **fields,
     )
@@ -142,6 +143,7 @@ def evidence(text: str = "") -> Evidence:
     return evidence_of(found[1], found[0], found[0])
 
 
+@cache
 def prompts(text: str = "", budget: int = 60_000) -> dict[Role, Prompt]:
     """Every role's prompt over the same archive, with ``text`` wherever a stranger can write."""
     found = archive(text)

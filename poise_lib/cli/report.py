@@ -59,7 +59,7 @@ def _how_it_ended(search: Search) -> str:
         SearchPhase.SUSPENDED: "is suspended",
     }
     head = f"Search {search.metadata.name} {what.get(status.phase, 'is ' + status.phase.value.lower())}"
-    why = f" ({status.stop_reason})" if status.stop_reason else ""
+    why = f" ({clean(status.stop_reason)})" if status.stop_reason else ""
     spent = _wall(search)
     parts = [f"{counts.archived} archived", f"{counts.rejected} rejected", f"{counts.failed} failed"]
     took = f", {spent} from start to end" if spent else ""

@@ -74,12 +74,12 @@ def train(
             except OSError as error:
                 raise InvalidInputError(f"{keep}: cannot be written: {error.strerror}") from None
     if output == "json":
-        import json
+        from poise_lib.plain import json_text
 
         document = {"algorithm": chosen.name, "seed": seed, "fidelity": fidelity, "steps": config.steps,
                     "metrics": dict(after), "base": dict(before), "trajectory": list(report.trajectory),
                     "seconds": report.wall_seconds, "isolation": list(report.in_force)}  # fmt: skip
-        click.echo(json.dumps(document, indent=2))
+        click.echo(json_text(document))
         return
     click.echo("\n".join([*curves(report.trajectory), "", *scores(before, after)]))
     click.echo(f"\ntrained in {report.wall_seconds:.0f} s; isolation in force: {', '.join(report.in_force) or 'none'}")

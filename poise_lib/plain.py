@@ -19,6 +19,15 @@ _ESCAPES: Final = re.compile(
 """Whole control sequences (CSI, OSC, DCS and the short ones), so that their parameters go with them."""
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Unicode categories that move the cursor, reorder text or show nothing."""
+_INVISIBLE: Final = frozenset(
+    chr(code)
+    for start, end in (
+        (0x034F, 0x034F), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F), (0x3164, 0x3164), (0xFE00, 0xFE0F),
+        (0xFFA0, 0xFFA0), (0xE0100, 0xE01EF),
+    )
+    for code in range(start, end + 1)
+)  # fmt: skip
+"""Letters and marks that show nothing, variation selectors among them: text can be smuggled in rows of them."""
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _MARKS: Final = re.compile(r"([\\`*_{}\[\]()#+.!|~$@:^=-])")
 """All that CommonMark and its usual extensions (tables, mathematics, mentions, bare links) give a meaning."""
@@ -35,14 +44,14 @@ def clean(text: object, *, lines: bool = False) -> str:
     plain = _ESCAPES.sub("", str(text)).replace("\t", "    ").replace("\r\n", "\n")
     if not lines:
         plain = plain.replace("\n", " ")
-    return "".join(letter for letter in plain if letter == "\n" or unicodedata.category(letter) not in _HIDDEN)
+    return "".join(letter for letter in plain if letter == "\n" or not _hidden(letter))
 
 
 def hides(text: str) -> bool:
     """Whether a text of several lines holds a letter that :func:`clean` would take out."""
     if text.isascii():
         return bool(_CONTROLS.search(text))
-    return any(letter not in "\n\r\t" and unicodedata.category(letter) in _HIDDEN for letter in text)
+    return any(letter not in "\n\r\t" and _hidden(letter) for letter in text)
 
 
 def markup(text: object, *, lines: bool = False) -> str:
@@ -60,9 +69,11 @@ def json_text(value: Any, indent: int | None = 2) -> str:
     text = json.dumps(value, indent=indent, ensure_ascii=False)
     if text.isascii():  # json itself escapes everything below a space
         return text.replace("\x7f", "\\u007f")
-    return "".join(
-        letter if letter == "\n" or unicodedata.category(letter) not in _HIDDEN else _escaped(letter) for letter in text
-    )
+    return "".join(letter if letter == "\n" or not _hidden(letter) else _escaped(letter) for letter in text)
+
+
+def _hidden(letter: str) -> bool:
+    return unicodedata.category(letter) in _HIDDEN or letter in _INVISIBLE
 
 
 def _escaped(letter: str) -> str:

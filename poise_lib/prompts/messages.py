@@ -241,11 +241,12 @@ def principles_prompt(
 ) -> Prompt:
     """The archive distilled; answered by Principles.  The best and the worst count most, and lose their diagnosis last."""
     scored = sorted((entry.utility for entry in archive if entry.utility is not None), reverse=True)
+    ranks = {utility: rank for rank, utility in reversed(list(enumerate(scored)))}
     pieces = [*_directive(directive), *_principles(previous)]
     for entry in archive:
         value = 1.0
         if entry.utility is not None and len(scored) > 1:
-            rank = scored.index(entry.utility) / (len(scored) - 1)
+            rank = ranks[entry.utility] / (len(scored) - 1)
             value += 3.0 * abs(2.0 * rank - 1.0)
         forms = [Form(headline(entry), 0.7, "its diagnosis")]
         if entry.reflection is not None:

@@ -177,6 +177,6 @@ def test_yaml_survives_being_made_safe(text: str) -> None:
 
 
 def test_hides_sees_what_clean_takes_out() -> None:
-    for letter in "\x1b\x9b\u202e\u200b\ufeff\x7f\u2028\ue000":
+    for letter in "\x1b\x9b\u202e\u200b\ufeff\x7f\u2028\ue000\ufe0f\U000e0101\U000e0041":
         assert hides(f"a{letter}b")
     assert not hides("plain, ünïcode ✓\n\tlines\r\n")

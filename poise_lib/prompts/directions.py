@@ -150,10 +150,12 @@ def _options(
     ]
     partners = [item.exhibit.entry for item in references if item.tier is not Tier.PARETO]
     partners += [item.exhibit.entry for item in references if item.tier is Tier.PARETO]
+    own = {part.kind for part in parent.entry.composition}
     crossings = [
         Direction(family, Start.CROSSING, entry.name)
         for entry in partners
-        if any(SLOT_FAMILIES.get(part.slot) is family for part in entry.composition) or not entry.composition
+        if not entry.composition
+        or any(SLOT_FAMILIES.get(part.slot) is family and part.kind not in own for part in entry.composition)
     ]
     papers = [
         Direction(family, Start.LITERATURE, paper.identifier) for paper in literature.papers if family in paper.families

@@ -12,6 +12,7 @@ from poise_lib.prompts.exhibits import Exhibit, Reference, Tier
 from poise_lib.prompts.literature import Literature, curated
 from poise_lib.proposal.catalogue import GRAMMAR
 from poise_lib.proposal.grammar import Slot
+from poise_lib.resources.candidate import Component
 from tests.unit.prompts import world
 
 
@@ -45,13 +46,27 @@ def test_the_same_seed_and_slot_draw_the_same_and_others_differ() -> None:
 
 def test_several_kinds_of_starts_are_used() -> None:
     starts = Counter(item.start for seed in range(10) for item in _directions(8, seed=seed))
-    assert set(starts) >= {Start.LITERATURE, Start.CROSSING, Start.DIAGNOSIS}
+    assert set(starts) >= {Start.LITERATURE, Start.SIMPLIFY, Start.DIAGNOSIS}
 
 
 def test_the_family_of_the_parents_advice_comes_early() -> None:
     parent = world.exhibit(world.archive()[0])
     first = Counter(item.family for seed in range(200) for item in _directions(2, seed=seed, parent=parent))
     assert first[Family.ROUTING] == max(first.values())
+
+
+def test_only_what_the_parent_lacks_is_crossed_in() -> None:
+    found = world.archive()
+    other = found[4].model_copy(update={"composition": (Component(slot="routing", kind="rare-success"),)})
+    references = [Reference(world.exhibit(other), Tier.PARETO), Reference(world.exhibit(found[2]), Tier.COMPLEMENTARY)]
+    parent = world.exhibit(found[0].model_copy(update={"reflection": None}))
+    crossings = {
+        (item.family, item.source)
+        for seed in range(20)
+        for item in directions(parent, references, Literature(papers=()), 8, seed=seed, round=1, slot=0)
+        if item.start is Start.CROSSING
+    }
+    assert crossings == {(Family.ROUTING, "demo-002-1")}
 
 
 def test_words_of_a_diagnosis_are_no_part_of_the_sentence() -> None:

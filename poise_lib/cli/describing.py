@@ -10,7 +10,8 @@ import click
 from poise_lib.cli.lineage import TreeNode
 from poise_lib.cli.report import verdict_sentence
 from poise_lib.cli.tables import rows
-from poise_lib.cli.text import clean, columns, duration, number, signed
+from poise_lib.cli.text import columns, duration, number, signed
+from poise_lib.plain import clean
 from poise_lib.resources import Candidate, Evaluation, Search
 from poise_lib.resources.candidate import Reflection, SelectionTerms, Verification
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from poise_lib.archive.lineage import Lineage
-from poise_lib.cli.text import clean
+from poise_lib.plain import clean
 from poise_lib.resources import Candidate, Search
 from poise_lib.resources.candidate import FINAL_CANDIDATE_PHASES, CandidatePhase
 from poise_lib.resources.search import Verdict

@@ -178,16 +178,18 @@ def _drop_output() -> None:
 
 
 def _complain(message: str) -> None:
-    from poise_lib.cli.text import clean
+    from poise_lib.plain import clean
 
     for line in clean(message, lines=True).splitlines():
         click.echo(f"{click.style('Error:', fg='red', bold=True)} {line}", err=True)
 
 
 def _unexpected(error: Exception, debug: bool) -> int:
+    from poise_lib.plain import clean
+
     report = traceback.format_exc()
     if debug:
-        click.echo(report, err=True)
+        click.echo(clean(report, lines=True), err=True)
         return EXIT_UNEXPECTED
     _complain(f"{type(error).__name__}: {error}")
     try:

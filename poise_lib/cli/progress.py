@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from poise_lib.cli.lineage import short_name
-from poise_lib.cli.text import clean, duration, number, plural, signed
+from poise_lib.cli.text import duration, number, plural, signed
+from poise_lib.plain import clean
 from poise_lib.resources.base import seconds
 from poise_lib.resources.candidate import FINAL_CANDIDATE_PHASES, CandidatePhase
 from poise_lib.resources.evaluation import FINAL_EVALUATION_PHASES, Fidelity

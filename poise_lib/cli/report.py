@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from poise_lib.cli.state import Snapshot
-from poise_lib.cli.text import clean, duration, number, plural, signed
+from poise_lib.cli.text import duration, number, plural, signed
+from poise_lib.plain import clean
 from poise_lib.resources import Candidate, Search
 from poise_lib.resources.candidate import CandidatePhase
 from poise_lib.resources.search import Best, ConfirmedCandidate, SearchPhase, Verdict
@@ -58,7 +59,7 @@ def _how_it_ended(search: Search) -> str:
         SearchPhase.SUSPENDED: "is suspended",
     }
     head = f"Search {search.metadata.name} {what.get(status.phase, 'is ' + status.phase.value.lower())}"
-    why = f" ({status.stop_reason})" if status.stop_reason else ""
+    why = f" ({clean(status.stop_reason)})" if status.stop_reason else ""
     spent = _wall(search)
     parts = [f"{counts.archived} archived", f"{counts.rejected} rejected", f"{counts.failed} failed"]
     took = f", {spent} from start to end" if spent else ""

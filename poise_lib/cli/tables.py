@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from poise_lib.cli.text import clean, duration, fit, number, pad, signed, width
+from poise_lib.cli.text import duration, fit, number, pad, signed, width
+from poise_lib.plain import clean
 from poise_lib.resources import Candidate, Evaluation, Search
 from poise_lib.resources.candidate import CandidatePhase
 from poise_lib.resources.loading import Resource

@@ -1,34 +1,12 @@
-"""Words and numbers for a terminal: untrusted text made harmless, durations, signed gains, widths."""
+"""Words and numbers for a terminal: durations, signed gains, widths.  Untrusted text goes through :func:`poise_lib.plain.clean`."""
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
 import unicodedata
-from typing import Final
 
 import click
-
-_ESCAPES: Final = re.compile(
-    r"\x1b(?:\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|\[[0-?]*[ -/]*[@-~]?|[ -/]*[0-~]?)|\x9b[0-?]*[ -/]*[@-~]?"
-)
-"""Whole control sequences (CSI, OSC, DCS and the short ones), so that their parameters go with them."""
-_HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-"""Unicode categories that move the cursor, reorder text or show nothing."""
-
-
-def clean(text: object, *, lines: bool = False) -> str:
-    """Text that a candidate, a model or a file wrote, without anything that a terminal would obey.
-
-    Args:
-        text: what to show.
-        lines: keep line breaks (and turn tabs into spaces); otherwise the text becomes one line.
-    """
-    plain = _ESCAPES.sub("", str(text)).replace("\t", "    ").replace("\r\n", "\n")
-    if not lines:
-        plain = plain.replace("\n", " ")
-    return "".join(letter for letter in plain if letter == "\n" or unicodedata.category(letter) not in _HIDDEN)
 
 
 def echo_document(text: str, *, nl: bool = True) -> None:

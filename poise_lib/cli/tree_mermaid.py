@@ -40,7 +40,7 @@ def _label(node: TreeNode) -> str:
 
 def _escape(text: str) -> str:
     """Mermaid's entity codes for what would end the label or start markup."""
-    return "".join(f"#{ord(letter)};" if letter in '"#<>&;`[]{}()|\\' else letter for letter in text)
+    return "".join(f"#{ord(letter)};" if letter in '"#<>&;`[]{}()|\\*_~%:@' else letter for letter in text)
 
 
 def _class(node: TreeNode) -> str:

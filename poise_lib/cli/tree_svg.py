@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from xml.sax.saxutils import escape, quoteattr
 
 from poise_lib.cli.lineage import TreeNode
 from poise_lib.cli.text import fit, number, plural, signed
+from poise_lib.plain import markup
 from poise_lib.resources.candidate import CandidatePhase
 from poise_lib.resources.search import Verdict
 
@@ -89,10 +89,10 @@ def tree_svg(roots: Sequence[TreeNode], title: str) -> str:
     scale = _scale(nodes)
     body = [*_head(nodes, title), *_axis(scale, nodes, height), *_edges(rows)]
     body += [line for row in rows.values() for line in _row(row, rows, scale)]
-    label = quoteattr(f"Lineage of the search {title}")
+    label = markup(f"Lineage of the search {title}")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" '
-        f'role="img" aria-label={label}>\n<style>{_STYLE}</style>\n' + "\n".join(body) + "\n</svg>"
+        f'role="img" aria-label="{label}">\n<style>{_STYLE}</style>\n' + "\n".join(body) + "\n</svg>"
     )
 
 
@@ -117,12 +117,12 @@ def _head(nodes: Sequence[TreeNode], title: str) -> list[str]:
             f"; best {number(best.utility)}, {signed(best.over_baseline)} over the baseline on the search's problems"
         )
         facts += f", {_VERDICTS[best.verdict]} on unseen ones" if best.verdict else ""
-    lines = [f'<text class="head" x="{_LEFT}" y="26">Lineage of {escape(title)}</text>']
-    lines.append(f'<text class="dim" x="{_LEFT}" y="45">{escape(facts)}</text>')
+    lines = [f'<text class="head" x="{_LEFT}" y="26">Lineage of {markup(title)}</text>']
+    lines.append(f'<text class="dim" x="{_LEFT}" y="45">{markup(facts)}</text>')
     x = float(_LEFT)
     for style, label in _LEGEND:
         lines.append(f'<circle class="{style}" cx="{x + 5:.0f}" cy="61" r="4"/>')
-        lines.append(f'<text class="dim" x="{x + 14:.0f}" y="65">{escape(label)}</text>')
+        lines.append(f'<text class="dim" x="{x + 14:.0f}" y="65">{markup(label)}</text>')
         x += len(label) * _LETTER + 30
     return lines
 
@@ -165,7 +165,7 @@ def _row(row: _Row, rows: dict[str, _Row], scale: _Scale) -> list[str]:
     tip = f"{node.name} {node.title}: {_score(node)}"
     if node.gain is not None:
         tip += f", {signed(node.gain)} over its parent"
-    lines = [f"<g><title>{escape(tip)}</title>"]
+    lines = [f"<g><title>{markup(tip)}</title>"]
     if node.best:
         lines.append(
             f'<rect class="band" x="{_LEFT - 8}" y="{row.y - 9.5}" width="{_WIDTH - 2 * _LEFT + 16}" height="19"/>'
@@ -173,9 +173,9 @@ def _row(row: _Row, rows: dict[str, _Row], scale: _Scale) -> list[str]:
     lines.append(f'<circle class="{style}" cx="{row.x:.1f}" cy="{row.y:.1f}" r="4"/>')
     room = _SCORE - 46 - (row.x + 10)
     weight = " bold" if node.best else "" if node.utility is not None else " dim"
-    words = escape(fit(node.title, int(room / _LETTER)))
+    words = markup(fit(node.title, int(room / _LETTER)))
     lines.append(f'<text class="title{weight}" x="{row.x + 10:.1f}" y="{row.y + 4:.1f}">{words}</text>')
-    lines.append(f'<text class="end{weight}" x="{_SCORE}" y="{row.y + 4:.1f}">{escape(_score(node))}</text>')
+    lines.append(f'<text class="end{weight}" x="{_SCORE}" y="{row.y + 4:.1f}">{markup(_score(node))}</text>')
     if node.utility is not None:
         x = scale.x(node.utility)
         parent = rows[node.parents[0]].node.utility if node.parents else None

@@ -31,6 +31,7 @@ from pydantic import ValidationError
 from poise_lib.artifacts import ArtifactStore
 from poise_lib.artifacts.store import disk_errors, write_atomically
 from poise_lib.errors import InvalidInputError, StateError
+from poise_lib.plain import hides
 from poise_lib.resources import Candidate, Evaluation, Search
 from poise_lib.resources.messages import first_problem
 from poise_lib.resources.search import FIXED_FIELDS
@@ -55,8 +56,14 @@ _Dumper.add_representer(str, _text)
 
 
 def to_yaml(document: dict[str, Any]) -> str:
-    """A document as YAML, keys in their own order, texts of several lines as blocks."""
-    return str(yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120))
+    """A document as YAML, keys in their own order, texts of several lines as blocks.
+
+    Letters that hide or reorder others are written as escapes: nothing is lost, and the text is safe to print.
+    """
+    text = str(yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120))
+    if not hides(text):
+        return text
+    return str(yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=False, width=120))
 
 
 class StateDir:

@@ -2,7 +2,7 @@
 
 - :mod:`~poise_lib.verification.verifier`: the whole of it, one function; the order of the checks.
 - Static: :mod:`~poise_lib.verification.policy` (entry), :mod:`~poise_lib.verification.syntax` (the walk),
-  :mod:`~poise_lib.verification.allowed` (the lists), :mod:`~poise_lib.verification.declarations` (literals).
+  :mod:`poise_lib.algorithms.allowed` (the lists), :mod:`~poise_lib.verification.declarations` (literals).
 - Dynamic: :mod:`~poise_lib.verification.situations` (probe batches), :mod:`~poise_lib.verification.plan` (calls),
   :mod:`~poise_lib.verification.protocol` (files between parent and child), :mod:`~poise_lib.verification.child`.
 - Judges: :mod:`~poise_lib.verification.contract_checks`, :mod:`~poise_lib.verification.intent_checks`,

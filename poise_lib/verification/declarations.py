@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from poise_lib.algorithms.allowed import MAX_HYPERPARAMETERS, MAX_MECHANISMS, MAX_TEXT
 from poise_lib.algorithms.contract import AGGREGATIONS, NEEDS_ALLOWED, Family, Hyperparameter, Mechanism
 from poise_lib.verification.violations import Code, Violation
 
@@ -23,9 +24,6 @@ FUNCTIONS: Final = {
 }
 """Contract functions and what their two arguments are customarily called; the first two are required."""
 _REQUIRED: Final = ("advantages", "policy_loss")
-MAX_HYPERPARAMETERS: Final = 32
-MAX_MECHANISMS: Final = 16
-_MAX_TEXT: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +120,8 @@ _Names = Mapping[str, ast.expr]
 
 def _text(node: ast.expr, names: _Names) -> str:
     value = _literal(node, names)
-    if not isinstance(value, str) or not 0 <= len(value) <= _MAX_TEXT:
-        raise _Refused(node, "not a string", f"write a string of at most {_MAX_TEXT} characters")
+    if not isinstance(value, str) or not 0 <= len(value) <= MAX_TEXT:
+        raise _Refused(node, "not a string", f"write a string of at most {MAX_TEXT} characters")
     return value
 
 

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from poise_lib.verification import allowed
+from poise_lib.algorithms import allowed
 from poise_lib.verification.violations import Code, Violation
 
 

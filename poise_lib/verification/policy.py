@@ -11,15 +11,11 @@ import warnings
 from dataclasses import dataclass
 from typing import Final
 
+from poise_lib.algorithms.allowed import MAX_CHARACTERS, MAX_DEPTH, MAX_LINE
 from poise_lib.verification.syntax import Walker
 from poise_lib.verification.violations import Code, Violation
 
-MAX_CHARACTERS: Final = 24_000
-"""As many as a Candidate resource holds."""
-MAX_DEPTH: Final = 60
-"""Nesting of the syntax tree."""
 MAX_VIOLATIONS: Final = 50
-_MAX_LINE: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +52,7 @@ def _unreadable(source: str) -> Violation | None:
         return Violation(0, 0, Code.TOO_LARGE, message, "say it more briefly")
     # Not splitlines: it takes form feeds and U+2028 for the ends of lines, which Python does not, and so would hide them.
     for number, line in enumerate(source.replace("\r\n", "\n").split("\n"), 1):
-        if len(line) > _MAX_LINE:
+        if len(line) > MAX_LINE:
             return Violation(number, 0, Code.TOO_LARGE, f"a line of {len(line)} characters", "break the line")
         strange = next((i for i, letter in enumerate(line) if not (letter.isprintable() or letter == "\t")), None)
         if strange is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 from typing import Final
 
-from poise_lib.verification import allowed
+from poise_lib.algorithms import allowed
 from poise_lib.verification.imports import Imports
 from poise_lib.verification.scopes import Scope, scope_of
 from poise_lib.verification.violations import Code, Violation
@@ -35,20 +35,6 @@ _TYPE_EXPRESSIONS: Final = (
 _TENSOR: Final = ("torch.Tensor", "torch:Tensor")
 _MEANT: Final = frozenset({"bool", "float", "int", "isinstance", "len", "round"})
 """Builtins that the policy takes at their word: ``float(x)`` makes a number, which may be changed in place."""
-
-_INSTEAD: Final = {
-    ast.While: "use a for loop over a range",
-    ast.Try: "let errors surface; test for the case instead",
-    ast.ClassDef: "use functions and plain dicts or tuples",
-    ast.Global: "a candidate keeps no state; pass values as arguments",
-    ast.Nonlocal: "a candidate keeps no state; pass values as arguments",
-    ast.Delete: "let names go out of scope",
-    ast.Match: "use if and elif",
-    ast.AsyncFunctionDef: "use plain functions",
-    ast.List: "write a tuple: a list that all calls share could be changed, by sort() for one",
-}
-_SET: Final = "use a tuple or the keys of a dict: the order of a set differs from one process to the next"
-_INSTEAD_OF: Final = {ast.Set: _SET, ast.SetComp: _SET}
 
 
 class Walker:
@@ -90,7 +76,7 @@ class Walker:
                 node,
                 Code.MODULE_LEVEL,
                 f"{kind} at the top of the module",
-                _INSTEAD.get(type(node), "only imports, constants and functions stand at the top"),
+                allowed.INSTEAD.get(type(node), "only imports, constants and functions stand at the top"),
             )
 
     def _top_assignment(self, node: ast.Assign | ast.AnnAssign) -> None:
@@ -127,7 +113,7 @@ class Walker:
                 node,
                 Code.MODULE_LEVEL,
                 f"{type(node).__name__} at the top of the module",
-                _INSTEAD.get(
+                allowed.INSTEAD.get(
                     type(node), "only literals, arithmetic on them, Hyperparameter(...) and Mechanism(...) stand there"
                 ),
             )
@@ -201,7 +187,7 @@ class Walker:
                 else:
                     self._expression(child)
         else:
-            hint = _INSTEAD.get(type(node), "use plain assignments, if, for and return")
+            hint = allowed.INSTEAD.get(type(node), "use plain assignments, if, for and return")
             self._refuse(node, Code.STATEMENT, f"{type(node).__name__} in a function", hint)
 
     def _with(self, node: ast.With) -> None:
@@ -325,7 +311,7 @@ class Walker:
                 node,
                 Code.EXPRESSION,
                 f"{type(node).__name__} is not allowed",
-                _INSTEAD_OF.get(type(node), "use plain expressions on tensors and numbers"),
+                allowed.INSTEAD_OF.get(type(node), "use plain expressions on tensors and numbers"),
             )
 
     def _text_of_a_value(self, node: ast.AST) -> None:

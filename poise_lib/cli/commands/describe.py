@@ -30,8 +30,9 @@ def describe(name: str, state: Path | None, output: str, source: bool, source_on
     from poise_lib.cli.describing import describe_candidate, describe_evaluation, describe_search
     from poise_lib.cli.lineage import build_forest
     from poise_lib.cli.state import read_state
-    from poise_lib.cli.text import clean, echo_document
+    from poise_lib.cli.text import echo_document
     from poise_lib.errors import InvalidInputError
+    from poise_lib.plain import clean, json_text
     from poise_lib.resources import Candidate, Evaluation
 
     snapshot = read_state(state)
@@ -46,9 +47,7 @@ def describe(name: str, state: Path | None, output: str, source: bool, source_on
 
         text = render([found], found.kind, output)
         if output == "json":
-            import json
-
-            text = json.dumps(found.to_document(), indent=2, ensure_ascii=False)
+            text = json_text(found.to_document())
         echo_document(text)
     elif isinstance(found, Candidate):
         roots = build_forest(snapshot.search, snapshot.candidates)

@@ -57,12 +57,11 @@ def render(resources: Sequence[Resource], plural: str, output: str) -> str:
     """The list in one of the forms that ``--output`` names."""
     documents = [item.to_document() for item in resources]
     if output == "json":
-        import json
-
         from poise_lib.names import API_VERSION
+        from poise_lib.plain import json_text
 
         listing = {"apiVersion": API_VERSION, "kind": "List", "items": documents}
-        return json.dumps(listing, indent=2, ensure_ascii=False)
+        return json_text(listing)
     if output == "yaml":
         from poise_lib.local.state import to_yaml
 

@@ -56,9 +56,9 @@ def run(ctx: click.Context, file: Path, state: Path | None, workers: int | None,
         ctx.exit(130)
     snapshot = read_state(where)
     if output == "json":
-        import json
+        from poise_lib.plain import json_text
 
-        echo_document(json.dumps(report_document(snapshot), indent=2, ensure_ascii=False))
+        echo_document(json_text(report_document(snapshot)))
     else:
         click.echo(draw(build_forest(snapshot.search, snapshot.candidates)))
         click.echo()

@@ -74,12 +74,12 @@ def train(
             except OSError as error:
                 raise InvalidInputError(f"{keep}: cannot be written: {error.strerror}") from None
     if output == "json":
-        import json
+        from poise_lib.plain import json_text
 
         document = {"algorithm": chosen.name, "seed": seed, "fidelity": fidelity, "steps": config.steps,
                     "metrics": dict(after), "base": dict(before), "trajectory": list(report.trajectory),
                     "seconds": report.wall_seconds, "isolation": list(report.in_force)}  # fmt: skip
-        click.echo(json.dumps(document, indent=2))
+        click.echo(json_text(document))
         return
     click.echo("\n".join([*curves(report.trajectory), "", *scores(before, after)]))
     click.echo(f"\ntrained in {report.wall_seconds:.0f} s; isolation in force: {', '.join(report.in_force) or 'none'}")
@@ -90,8 +90,9 @@ def train(
 def curves(trajectory: Sequence[Mapping[str, float]]) -> list[str]:
     """Accuracy and format as a chart, the rest as sparks with first and last values."""
     from poise_lib.cli.charts import Series, chart, spark
-    from poise_lib.cli.text import clean, columns, speaks_unicode
+    from poise_lib.cli.text import columns, speaks_unicode
     from poise_lib.evaluation import trajectory as names
+    from poise_lib.plain import clean
 
     def points(metric: str) -> tuple[tuple[float, float], ...]:
         return tuple((float(step), record[metric]) for step, record in enumerate(trajectory) if metric in record)
@@ -119,7 +120,8 @@ def curves(trajectory: Sequence[Mapping[str, float]]) -> list[str]:
 def scores(before: Mapping[str, float], after: Mapping[str, float]) -> list[str]:
     """Scores before and after, a metric a line."""
     from poise_lib.cli.tables import rows
-    from poise_lib.cli.text import clean, number, signed
+    from poise_lib.cli.text import number, signed
+    from poise_lib.plain import clean
 
     table = [["METRIC", "BASE", "TRAINED", "CHANGE"]]
     for name, value in after.items():

@@ -36,9 +36,9 @@ def tree(state: Path | None, output: str, target: Path | None, depth: int | None
     snapshot = read_state(state)
     roots = build_forest(snapshot.search, snapshot.candidates)
     if output == "json":
-        import json
+        from poise_lib.plain import json_text
 
-        text = json.dumps([root.to_dict() for root in roots], indent=2, ensure_ascii=False)
+        text = json_text([root.to_dict() for root in roots])
     elif output == "svg":
         from poise_lib.cli.tree_svg import tree_svg
 

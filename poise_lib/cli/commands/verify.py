@@ -31,8 +31,9 @@ def verify(candidate: str, probe: bool, output: str) -> None:
 
     from poise_lib.cli.candidate_file import choose
     from poise_lib.cli.checks import require_engine
-    from poise_lib.cli.text import clean, echo_document
+    from poise_lib.cli.text import echo_document
     from poise_lib.errors import CandidateError
+    from poise_lib.plain import clean, json_text
 
     require_engine()
     from poise_lib.verification import Status
@@ -42,9 +43,7 @@ def verify(candidate: str, probe: bool, output: str) -> None:
     with tempfile.TemporaryDirectory(prefix="poise-") as folder:
         report = judge(chosen.source, workdir=Path(folder), training_probe=probe)
     if output == "json":
-        import json
-
-        echo_document(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
+        echo_document(json_text(report.to_dict()))
     else:
         click.echo("\n".join(report_lines(report, chosen.name)))
     if not report.passed:
@@ -54,7 +53,8 @@ def verify(candidate: str, probe: bool, output: str) -> None:
 
 def report_lines(report: VerificationReport, name: str) -> list[str]:
     """Every check with what was seen, and how to repair what failed."""
-    from poise_lib.cli.text import clean, pad
+    from poise_lib.cli.text import pad
+    from poise_lib.plain import clean
 
     left = max(len(check.name) for check in report.checks)
     lines = []

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from poise_lib.cli.text import clean, duration, fit, pad, signed, width
+from poise_lib.cli.text import duration, fit, pad, signed, width
+from poise_lib.plain import clean
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poise_lib.verification.policy import MAX_CHARACTERS, MAX_DEPTH, check_source
+from poise_lib.algorithms.allowed import MAX_CHARACTERS, MAX_DEPTH
+from poise_lib.verification.policy import check_source
 from poise_lib.verification.violations import Code
 
 PREAMBLE = """import math
@@ -301,7 +302,7 @@ def test_any_text_gives_an_answer(text):
 def test_lists_name_only_what_exists():
     import torch
 
-    from poise_lib.verification import allowed
+    from poise_lib.algorithms import allowed
 
     results = {"values", "indices"}
     assert {name for name in allowed.TORCH if not hasattr(torch, name)} == set()

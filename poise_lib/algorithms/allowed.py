@@ -1,7 +1,10 @@
-"""What candidate source may name.  Lists of what is allowed, not of what is dangerous: ``torch.os`` is an attribute
-too.
+"""What candidate source may name, and how much of it there may be.  Lists of what is allowed, not of what is dangerous:
+``torch.os`` is an attribute too.
 
-Everything here is a pure function of tensors and numbers: no files, no processes, no random numbers, no global
+The static policy (:mod:`poise_lib.verification.policy`) enforces these tables, and prompts state them
+(:mod:`poise_lib.prompts.contract_text`); they stand beside the contract so that both read the same.
+
+Everything named here is a pure function of tensors and numbers: no files, no processes, no random numbers, no global
 settings, no change in place.  To allow something more, check that it is such a function, and add it.
 """
 
@@ -86,6 +89,34 @@ KEYWORDS_REFUSED: Final = {
     "pin_memory": "candidates do not manage memory",
     "requires_grad": "gradients come in with logprobs and entropy only",
 }
+
+INSTEAD: Final[Mapping[type[ast.AST], str]] = {
+    ast.While: "use a for loop over a range",
+    ast.Try: "let errors surface; test for the case instead",
+    ast.ClassDef: "use functions and plain dicts or tuples",
+    ast.Global: "a candidate keeps no state; pass values as arguments",
+    ast.Nonlocal: "a candidate keeps no state; pass values as arguments",
+    ast.Delete: "let names go out of scope",
+    ast.Match: "use if and elif",
+    ast.AsyncFunctionDef: "use plain functions",
+    ast.List: "write a tuple: a list that all calls share could be changed, by sort() for one",
+}
+"""Statements that are refused, and what to write in their place; what is not allowed by the walk is refused as well."""
+_SET: Final = "use a tuple or the keys of a dict: the order of a set differs from one process to the next"
+INSTEAD_OF: Final[Mapping[type[ast.AST], str]] = {ast.Set: _SET, ast.SetComp: _SET}
+"""The same for expressions."""
+
+MAX_CHARACTERS: Final = 24_000
+"""Of a module: as many as a Candidate resource holds."""
+MAX_DEPTH: Final = 60
+"""Nesting of the syntax tree."""
+MAX_LINE: Final = 2_000
+"""Characters of a line."""
+MAX_HYPERPARAMETERS: Final = 32
+MAX_MECHANISMS: Final = 16
+"""At least one is declared."""
+MAX_TEXT: Final = 400
+"""Characters of a string in a declaration."""
 
 _OPS: Final = "poise_lib.algorithms.ops"
 _CONTRACT: Final = "poise_lib.algorithms.contract"

@@ -55,6 +55,13 @@ class Proposal(Model):
     mechanisms: tuple[ShortText, ...] = Field((), max_length=16, description="Names of the mechanisms it changes.")
     composition: tuple[Component, ...] = Field((), max_length=24, description="The typed composition it renders.")
     screening: Screening | None = Field(None, description="Scores and reasons of the screening stage.")
+    design: Digest | None = Field(
+        None, description="The whole proposal of a language model, formulas and hyperparameters, in the artifact store."
+    )
+    prompts: ShortText = Field("", description="Version of the prompts that it comes from.")
+    transcripts: tuple[Digest, ...] = Field(
+        (), max_length=16, description="Exchanges with the model that led to it, in the artifact store."
+    )
 
 
 _CANDIDATE_RULES: list[JsonValue] = [
@@ -134,6 +141,14 @@ class Verification(Model):
     report: Digest | None = Field(None, description="The full report in the artifact store.")
 
 
+class Revision(Model):
+    """An implementation that was replaced, and why."""
+
+    revision: int = Field(ge=1, description="Which one.")
+    source: Digest = Field(description="Its source in the artifact store.")
+    report: Digest | None = Field(None, description="Its verification report in the artifact store.")
+
+
 class Effect(StrEnum):
     """What the evidence says of a mechanism; a hypothesis, not a causal test."""
 
@@ -200,6 +215,10 @@ class CandidateStatus(Model):
     reason: ShortText = Field("", description="A CamelCase word for why it ended.")
     implementation: Implementation | None = Field(None, description="The code.")
     verification: Verification | None = Field(None, description="Verdict on the code.")
+    revisions: tuple[Revision, ...] = Field((), max_length=10, description="Implementations that were repaired.")
+    transcripts: tuple[Digest, ...] = Field(
+        (), max_length=32, description="Exchanges with the model about it, in the artifact store."
+    )
     metrics: dict[MetricName, Finite] = Field(default_factory=dict, max_length=48, description="Means over seeds.")
     utility: Finite | None = Field(None, description="Scalar utility U(y) of the metrics.")
     trajectory: dict[MetricName, Finite] = Field(

@@ -162,11 +162,26 @@ class Spend(Model):
         )
 
 
+class Reservation(Model):
+    """What is set aside for one task, over all its attempts."""
+
+    task: ShortText = Field(description="Name of the task.")
+    tokens: int = Field(ge=0, description="Tokens, in and out.")
+    usd: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] | None = Field(
+        None, description="US dollars; missing when they are not capped."
+    )
+
+
 class Ledger(Spend):
     """Everything that the search has spent on its model, and what it has set aside for tasks that run."""
 
     reserved_tokens: int = Field(0, ge=0, description="Tokens set aside for tasks that have not ended.")
     reserved_usd: Finite = Field(
         0.0, ge=0.0, alias="reservedUSD", description="US dollars set aside for tasks that have not ended."
+    )
+    open: tuple[Reservation, ...] = Field((), max_length=128, description="Tasks that have not been accounted for.")
+    checked: ShortText = Field("", description="Mark of the settings with which the model was found usable.")
+    fallback: ShortText = Field(
+        "", description="Why the operators of the library took over (onFailure: Library); empty while the model serves."
     )
     exhausted: ShortText = Field("", description="Which cap of the budget is reached; empty while none is.")

@@ -84,6 +84,15 @@ class Best(Model):
     others: tuple[ConfirmedCandidate, ...] = Field((), max_length=16, description="The other confirmed candidates.")
 
 
+class Principle(Model):
+    """A rule that the archive supports."""
+
+    statement: Text = Field(description="One sentence on mechanisms.")
+    supports: tuple[ObjectName, ...] = Field((), max_length=32, description="Candidates that support it.")
+    contradicts: tuple[ObjectName, ...] = Field((), max_length=32, description="Candidates that contradict it.")
+    conditions: Text = Field("", description="When it holds, as far as the archive shows.")
+
+
 class SearchStatus(Model):
     """What the search has done so far; recomputed from its children each time."""
 
@@ -102,6 +111,8 @@ class SearchStatus(Model):
     best: Best | None = Field(None, description="The best candidate.")
     frontier: tuple[ObjectName, ...] = Field((), max_length=64, description="Pareto frontier over the metric vector.")
     selection: Selection | None = Field(None, description="Parents of the current round.")
+    principles: tuple[Principle, ...] = Field((), max_length=16, description="What the archive as a whole teaches.")
+    distilled: int = Field(0, ge=0, description="Round whose archive the principles are drawn from.")
     ledger: Ledger | None = Field(None, description="What the language model has cost; missing while none is asked.")
     digest: ShortText = Field("", description="Canonical digest of the archive.")
     collected: ShortText = Field("", description="Mark of the trained weights that spec.retention has removed.")

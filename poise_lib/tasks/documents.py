@@ -9,10 +9,13 @@ from __future__ import annotations
 from typing import Literal
 
 from poise_lib.archive.entry import Entry
+from poise_lib.prompts.exhibits import Exhibit
 from poise_lib.resources.base import Model
 from poise_lib.resources.candidate import CheckResult, Component, Proposal, Reflection, Verification
 from poise_lib.resources.evaluation import Engine, NanoSettings
+from poise_lib.resources.llm import LLMSettings
 from poise_lib.resources.search import ConfirmedCandidate, Objective, ParentChoice, Selection, Strategy
+from poise_lib.resources.search_status import Principle
 
 
 class SelectInput(Model):
@@ -33,8 +36,25 @@ class SelectOutput(Model):
     selection: Selection
 
 
+class CheckInput(Model):
+    """Whether the language model can be used; ``retry`` is whatever a user has set to have it checked anew."""
+
+    llm: LLMSettings
+    retry: str = ""
+
+
+class CheckOutput(Model):
+    """It can: the form of answers that it takes."""
+
+    structured_output: str
+
+
 class ProposeInput(Model):
-    """Proposals for one selected parent."""
+    """Proposals for one selected parent.
+
+    What a language model is shown beside the entries comes with ``llm``: proposals and code of the parent and of its
+    references, what the user asks for, and the principles so far.
+    """
 
     parent: ParentChoice
     entries: tuple[Entry, ...]
@@ -42,6 +62,11 @@ class ProposeInput(Model):
     round: int
     slot: int
     seed: int
+    llm: LLMSettings | None = None
+    exhibits: tuple[Exhibit, ...] = ()
+    directive: str = ""
+    objective: Objective | None = None
+    principles: tuple[Principle, ...] = ()
 
 
 class ProposeOutput(Model):
@@ -59,6 +84,11 @@ class ImplementInput(Model):
     revision: int = 1
     findings: tuple[CheckResult, ...] = ()
     previous: tuple[Component, ...] = ()
+    llm: LLMSettings | None = None
+    parent: Exhibit | None = None
+    """For a language model: what the proposal starts from."""
+    written: str | None = None
+    """For a language model: the source of the last revision."""
 
 
 class ImplementOutput(Model):
@@ -70,6 +100,9 @@ class ImplementOutput(Model):
     source: str | None = None
     composition: tuple[Component, ...] = ()
     message: str = ""
+    transcripts: tuple[str, ...] = ()
+    kept: str | None = None
+    """Digest of the source in the artifact store, where a language model wrote it."""
 
 
 class VerifyInput(Model):
@@ -131,12 +164,34 @@ class ReflectInput(Model):
     child: Entry
     parent: Entry | None = None
     baseline: Entry | None = None
+    llm: LLMSettings | None = None
+    exhibits: tuple[Exhibit, ...] = ()
+    """For a language model: proposals and code of the child and of its parent."""
+    entries: tuple[Entry, ...] = ()
+    directive: str = ""
 
 
 class ReflectOutput(Model):
     """The diagnosis."""
 
     reflection: Reflection
+    transcripts: tuple[str, ...] = ()
+
+
+class DistillInput(Model):
+    """The archive, to be distilled into principles by a language model."""
+
+    llm: LLMSettings
+    entries: tuple[Entry, ...]
+    previous: tuple[Principle, ...] = ()
+    directive: str = ""
+
+
+class DistillOutput(Model):
+    """Principles, the best supported first."""
+
+    principles: tuple[Principle, ...]
+    transcripts: tuple[str, ...] = ()
 
 
 class ConcludeInput(Model):

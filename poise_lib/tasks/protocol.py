@@ -25,6 +25,7 @@ from pydantic import Field
 from poise_lib import __version__
 from poise_lib.artifacts.digest import canonical_json, digest_of
 from poise_lib.resources.base import Model
+from poise_lib.resources.llm import Reservation, Spend
 
 MAX_RESULT_BYTES = 64 << 20
 _PROGRESS = "poise-progress "
@@ -43,6 +44,10 @@ class TaskKind(StrEnum):
     REFLECT = "reflect"
     CONCLUDE = "conclude"
     COLLECT = "collect"
+    CHECK = "check"
+    """Whether the language model can be used at all, before anything is trained."""
+    DISTILL = "distill"
+    """Principles, from the archive as it stands."""
 
 
 SPLIT_KINDS: Final = (TaskKind.VERIFY, TaskKind.TRAIN)
@@ -58,12 +63,23 @@ def time_limit(kind: TaskKind) -> int:
     return _TIME_LIMITS.get(kind, _DEFAULT_TIME_LIMIT)
 
 
+MODEL_KINDS: Final = (TaskKind.CHECK, TaskKind.PROPOSE, TaskKind.IMPLEMENT, TaskKind.REFLECT, TaskKind.DISTILL)
+"""Kinds that may ask a language model: those whose input has ``llm``.  No other task gets the key."""
+
+
 class TaskRequest(Model):
     """A task to run: deterministic name, kind and input.  The same request has the same digest wherever it is made."""
 
     kind: TaskKind
     name: str
     input: dict[str, Any]
+    reservation: Reservation | None = None
+    """What it may spend on a language model; not part of the digest, because it does not decide the result."""
+
+    @property
+    def asks_a_model(self) -> bool:
+        """Whether it may call a language model."""
+        return self.kind in MODEL_KINDS and self.input.get("llm") is not None
 
     @property
     def digest(self) -> str:
@@ -93,6 +109,8 @@ class TaskResult(Model):
     output: dict[str, Any] | None = None
     fault: TaskFault | None = None
     artifacts: tuple[str, ...] = Field(())
+    spend: Spend | None = None
+    """What the task, over all its attempts, has spent on a language model; missing when it asked none."""
 
 
 def frame(result: dict[str, Any], attempt: str) -> str:

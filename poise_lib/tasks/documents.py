@@ -1,7 +1,7 @@
 """Inputs and outputs of every kind of task.
 
 An input holds all that decides the output and nothing else (no times, no paths), because its digest is the key under
-which the result is found again.
+which the result is found again.  What only a language model needs is None where none is asked.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ class ProposeInput(Model):
     slot: int
     seed: int
     llm: LLMSettings | None = None
-    exhibits: tuple[Exhibit, ...] = ()
-    directive: str = ""
+    exhibits: tuple[Exhibit, ...] | None = None
+    directive: str | None = None
     objective: Objective | None = None
-    principles: tuple[Principle, ...] = ()
+    principles: tuple[Principle, ...] | None = None
 
 
 class ProposeOutput(Model):
@@ -165,10 +165,10 @@ class ReflectInput(Model):
     parent: Entry | None = None
     baseline: Entry | None = None
     llm: LLMSettings | None = None
-    exhibits: tuple[Exhibit, ...] = ()
+    exhibits: tuple[Exhibit, ...] | None = None
     """For a language model: proposals and code of the child and of its parent."""
-    entries: tuple[Entry, ...] = ()
-    directive: str = ""
+    entries: tuple[Entry, ...] | None = None
+    directive: str | None = None
 
 
 class ReflectOutput(Model):

@@ -58,9 +58,9 @@ class Proposal(Model):
     design: Digest | None = Field(
         None, description="The whole proposal of a language model, formulas and hyperparameters, in the artifact store."
     )
-    prompts: ShortText = Field("", description="Version of the prompts that it comes from.")
-    transcripts: tuple[Digest, ...] = Field(
-        (), max_length=16, description="Exchanges with the model that led to it, in the artifact store."
+    prompts: ShortText | None = Field(None, description="Version of the prompts that it comes from.")
+    transcripts: tuple[Digest, ...] | None = Field(
+        None, max_length=16, description="Exchanges with the model that led to it, in the artifact store."
     )
 
 

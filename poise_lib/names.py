@@ -26,6 +26,9 @@ ANNOTATION_TOKEN: Final = f"{GROUP}/attempt-token"
 ANNOTATION_OUTCOME: Final = f"{GROUP}/outcome"
 ANNOTATION_PROBLEM: Final = f"{GROUP}/problem"
 
+ANNOTATION_RETRY: Final = f"{GROUP}/retry"
+"""On a Search: any new value has the language model checked anew, after its key was mended."""
+
 ANNOTATION_IMPORT: Final = f"{GROUP}/import"
 """On a Search that is being imported, the digest of what is imported: everything is there but its own status and what
 ``spec.suspend`` was."""
@@ -75,6 +78,19 @@ REASON_LLM_CANNOT_FOLLOW_SCHEMA: Final = "LLMCannotFollowSchema"
 REASON_LLM_REFUSED: Final = "LLMRefused"
 REASON_LLM_ALLOTMENT_SPENT: Final = "LLMAllotmentSpent"
 REASON_LLM_PRICE_UNKNOWN: Final = "LLMPriceUnknown"
+REASON_LLM_BUDGET_SPENT: Final = "LLMBudgetSpent"
+LLM_UNUSABLE: Final = frozenset(
+    {
+        REASON_LLM_WRONG_KEY,
+        REASON_LLM_UNKNOWN_MODEL,
+        REASON_LLM_WRONG_ENDPOINT,
+        REASON_LLM_UNREACHABLE,
+        REASON_LLM_QUOTA_SPENT,
+        REASON_LLM_REQUEST_REFUSED,
+        REASON_LLM_PRICE_UNKNOWN,
+    }
+)
+"""What keeps a model from being used at all: ``proposer.llm.onFailure`` says what then."""
 
 METRIC_OVERALL: Final = "overall"
 METRIC_RESPONSE_LENGTH: Final = "response_length"

@@ -126,6 +126,9 @@ class LLMSettings(Model):
     system_prompt: SystemPrompt = Field(SystemPrompt.AUTO, description="Where instructions go.")
     prices: Prices | None = Field(None, description="Prices of the model, in place of the table that POISE ships.")
     literature: Literature | None = Field(None, description="Texts that every proposal may draw on.")
+    principles_every: int = Field(
+        4, ge=0, le=1000, description="Rounds after which the archive is distilled into principles anew; 0: at the end."
+    )
     on_failure: OnFailure = Field(OnFailure.STOP, description="What happens when the model cannot be used.")
 
 

@@ -28,15 +28,24 @@ from poise_lib.names import (
     REASON_EVALUATION_FAILED,
     REASON_VERIFICATION_FAILED,
 )
+from poise_lib.prompts.exhibits import exhibit_of
 from poise_lib.resources import Candidate, Evaluation
 from poise_lib.resources.base import MAX_NAME, ObjectMeta
-from poise_lib.resources.candidate import FINAL_CANDIDATE_PHASES, CandidatePhase, Implementation
+from poise_lib.resources.candidate import (
+    FINAL_CANDIDATE_PHASES,
+    CandidatePhase,
+    CheckResult,
+    Implementation,
+    Revision,
+)
 from poise_lib.resources.evaluation import EvaluationPhase, EvaluationSpec, Fidelity
 from poise_lib.resources.suites import SUITES
 from poise_lib.search.actions import Action, Create, StartTask, Update
 from poise_lib.search.evaluations import of_this_code
+from poise_lib.search.model import exhibits
 from poise_lib.search.naming import candidate_name, confirmation_seeds, evaluation_name, search_seeds
 from poise_lib.search.observed import Observed
+from poise_lib.search.spending import ask, model_of
 from poise_lib.search.steps import Done, GivenUp, Waiting, step
 from poise_lib.tasks.documents import (
     ImplementInput,
@@ -48,6 +57,7 @@ from poise_lib.tasks.documents import (
 )
 from poise_lib.tasks.protocol import TaskKind
 
+TRANSCRIPTS_KEPT = 32
 COLLAPSE = 0.5
 """A probe run that keeps less than this share of the baseline's utility or format validity has collapsed."""
 
@@ -106,32 +116,67 @@ def _implement(candidate: Candidate, revision: int, observed: Observed) -> list[
         by_hand = spec.source is not None or spec.algorithm is not None
         if by_hand or revision > observed.search.spec.verification.max_revisions:
             return _end(candidate, CandidatePhase.REJECTED, REASON_VERIFICATION_FAILED, refusal)
-    document = ImplementInput(
-        proposal=spec.proposal,
-        algorithm=spec.algorithm,
-        source=spec.source,
-        revision=revision,
-        findings=findings if revision > 1 else (),
-        previous=status.implementation.composition if status.implementation is not None else (),
-    )
-    match step(
+    document = _implement_input(candidate, revision, findings if revision > 1 else (), observed)
+    match ask(
         observed, TaskKind.IMPLEMENT, f"{candidate.metadata.name}-implement-{revision}", document, ImplementOutput
     ):
         case Done(result):
             if result.source is None:
                 return _end(candidate, CandidatePhase.REJECTED, REASON_VERIFICATION_FAILED, result.message)
+            transcripts = (*status.transcripts, *result.transcripts)[-TRANSCRIPTS_KEPT:]
             code = Implementation(
                 source=result.source,
                 digest=digest_of(result.source.encode()),
                 revision=revision,
                 composition=result.composition,
             )
-            return _update(candidate, phase=CandidatePhase.VERIFYING, implementation=code)
+            return _update(
+                candidate,
+                phase=CandidatePhase.VERIFYING,
+                implementation=code,
+                transcripts=transcripts,
+                revisions=_revisions(candidate, result),
+            )
         case GivenUp(fault):
             return _end(candidate, CandidatePhase.FAILED, fault.reason, fault.message)
         case Waiting(start):
             actions = _update(candidate, phase=CandidatePhase.IMPLEMENTING)
             return [*actions, StartTask(start)] if start is not None else actions
+
+
+def _implement_input(
+    candidate: Candidate, revision: int, findings: tuple[CheckResult, ...], observed: Observed
+) -> ImplementInput:
+    status, spec, settings = candidate.status, candidate.spec, model_of(observed)
+    document = ImplementInput(
+        proposal=spec.proposal,
+        algorithm=spec.algorithm,
+        source=spec.source,
+        revision=revision,
+        findings=findings,
+        previous=status.implementation.composition if status.implementation is not None else (),
+    )
+    given = spec.algorithm is not None or spec.source is not None or spec.proposal.composition
+    if settings is None or given:
+        return document
+    shown = exhibits(observed, spec.parents[:1] or (candidate_name(spec.search, 0, 0),))
+    return document.model_copy(
+        update={
+            "llm": settings,
+            "parent": shown[0] if shown else None,
+            "written": status.implementation.source if status.implementation is not None else None,
+        }
+    )
+
+
+def _revisions(candidate: Candidate, result: ImplementOutput) -> tuple[Revision, ...]:
+    """The implementations that were replaced, where a model wrote them: those of the library can be rendered again."""
+    old, checked = candidate.status.implementation, candidate.status.verification
+    if old is None or result.kept is None:
+        return candidate.status.revisions
+    report = checked.report if checked is not None and checked.revision == old.revision else None
+    replaced = Revision(revision=old.revision, source=old.digest, report=report)
+    return (*(item for item in candidate.status.revisions if item.revision != old.revision), replaced)[-10:]
 
 
 def _verify(candidate: Candidate, code: Implementation, observed: Observed) -> list[Action]:
@@ -311,9 +356,31 @@ def _reflect(candidate: Candidate, observed: Observed) -> list[Action]:
     child = entry_from_candidate(candidate.model_copy(update={"status": finished}), depth)
     baseline = by_name.get(candidate_name(observed.search.metadata.name, 0, 0))
     document = ReflectInput(child=child, parent=parent, baseline=baseline)
-    match step(observed, TaskKind.REFLECT, f"{candidate.metadata.name}-reflect", document, ReflectOutput):
+    name, settings = f"{candidate.metadata.name}-reflect", model_of(observed)
+    if settings is not None:
+        shown = (exhibit_of(candidate, child), *(exhibits(observed, (parent.name,)) if parent is not None else ()))
+        known = tuple(entry for entry in observed.entries if entry.round < candidate.spec.round)
+        asked = document.model_copy(
+            update={
+                "llm": settings,
+                "exhibits": shown,
+                "entries": known,
+                "directive": observed.search.spec.directive,
+            }
+        )
+        outcome = ask(observed, TaskKind.REFLECT, f"{name}-llm", asked, ReflectOutput)
+        if not isinstance(outcome, GivenUp):
+            return _reflected(candidate, outcome)
+    return _reflected(candidate, step(observed, TaskKind.REFLECT, name, document, ReflectOutput))
+
+
+def _reflected(candidate: Candidate, outcome: Waiting | Done[ReflectOutput] | GivenUp) -> list[Action]:
+    match outcome:
         case Done(output):
-            return _update(candidate, phase=CandidatePhase.ARCHIVED, reflection=output.reflection)
+            transcripts = (*candidate.status.transcripts, *output.transcripts)[-TRANSCRIPTS_KEPT:]
+            return _update(
+                candidate, phase=CandidatePhase.ARCHIVED, reflection=output.reflection, transcripts=transcripts
+            )
         case GivenUp(fault):
             message = f"archived without a reflection: {fault.message}"
             return _update(candidate, phase=CandidatePhase.ARCHIVED, message=message[:2000])

@@ -23,9 +23,9 @@ def select_task(search: str, round_: int) -> str:
     return f"{search}-{round_:03d}-select"
 
 
-def propose_task(search: str, round_: int, slot: int) -> str:
-    """Name of the task that proposes for one selected parent."""
-    return f"{candidate_name(search, round_, slot)}-propose"
+def propose_task(search: str, round_: int, slot: int, *, asks: bool = False) -> str:
+    """Name of the task that proposes for one selected parent; one that asks a language model is another one."""
+    return f"{candidate_name(search, round_, slot)}-propose{'-llm' if asks else ''}"
 
 
 def search_seeds(seed: int, count: int) -> tuple[int, ...]:

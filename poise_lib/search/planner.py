@@ -7,18 +7,26 @@ observation gives the same actions; applying an action twice changes nothing.
 
 from __future__ import annotations
 
-from poise_lib.names import REASON_BASELINE_FAILED, REASON_RUNNING, REASON_SUSPENDED, REASON_TASK_FAILED
+from poise_lib.names import (
+    LLM_UNUSABLE,
+    REASON_BASELINE_FAILED,
+    REASON_RUNNING,
+    REASON_SUSPENDED,
+    REASON_TASK_FAILED,
+)
 from poise_lib.resources.candidate import FINAL_CANDIDATE_PHASES, CandidatePhase
 from poise_lib.resources.search import SearchPhase, SearchStatus
 from poise_lib.search.actions import Action, Create, StartTask, Update
 from poise_lib.search.candidates import plan_candidate
 from poise_lib.search.confirming import plan_confirmation
 from poise_lib.search.evaluations import plan_evaluation
+from poise_lib.search.model import check_model, distil
 from poise_lib.search.naming import candidate_name
 from poise_lib.search.observed import Observed, TaskState
 from poise_lib.search.retention import plan_retention
 from poise_lib.search.rounds import baseline_candidate, plan_rounds
-from poise_lib.search.status import best, search_status, verdict_sentence
+from poise_lib.search.spending import reserved
+from poise_lib.search.status import best, search_status, told, verdict_sentence
 from poise_lib.tasks.protocol import TaskKind
 
 _LAST = {TaskKind.TRAIN: 1}
@@ -41,10 +49,13 @@ def plan(observed: Observed) -> tuple[Action, ...]:
     more, status = _plan_search(observed)
     actions += more
     changes: list[Action] = [action for action in actions if not isinstance(action, StartTask)]
+    starts = [action for action in actions if isinstance(action, StartTask)]
+    wanted = {action.request.name for action in starts}
+    ledger, going = reserved(observed, status.ledger, wanted, _affordable(starts, observed))
+    status = status.model_copy(update={"ledger": ledger})
     if status != observed.search.status:
         changes.append(Update(observed.search.model_copy(update={"status": status})))
-    starts = [action for action in actions if isinstance(action, StartTask)]
-    return (*changes, *_affordable(starts, observed))
+    return (*changes, *going)
 
 
 def _affordable(starts: list[StartTask], observed: Observed) -> list[StartTask]:
@@ -58,6 +69,17 @@ def _affordable(starts: list[StartTask], observed: Observed) -> list[StartTask]:
 
 def _plan_search(observed: Observed) -> tuple[list[Action], SearchStatus]:
     """The search's own next step, and the status that it should have."""
+    gate = check_model(observed)
+    if gate.stop is not None:
+        return [], search_status(observed, SearchPhase.FAILED, gate.stop.reason, gate.stop.message)
+    if not gate.open:
+        waiting = search_status(observed, _phase(observed), REASON_RUNNING, "the language model is being checked")
+        return list(gate.actions), waiting
+    actions, status = _plan_rounds(observed)
+    return actions, told(status, gate.news)
+
+
+def _plan_rounds(observed: Observed) -> tuple[list[Action], SearchStatus]:
     root = observed.candidates.get(candidate_name(observed.search.metadata.name, 0, 0))
     if root is None:
         status = search_status(observed, _phase(observed), REASON_RUNNING, "the baseline comes first")
@@ -74,30 +96,32 @@ def _plan_search(observed: Observed) -> tuple[list[Action], SearchStatus]:
         status = search_status(
             observed, _phase(observed), REASON_RUNNING, _standing(observed), selection=rounds.selection
         )
-        return actions, status
-    if rounds.stop_reason == REASON_TASK_FAILED:
+        return actions, told(status, rounds.news)
+    if rounds.stop_reason == REASON_TASK_FAILED or rounds.stop_reason in LLM_UNUSABLE:
         message = f"{rounds.stop_message}; run it again to try once more"
         return actions, search_status(observed, SearchPhase.FAILED, rounds.stop_reason, message)
+    last = distil(observed, observed.search.status.round, observed.entries)
     conclusion = plan_confirmation(observed)
-    actions += conclusion.actions
+    actions += [*last.actions, *conclusion.actions]
     if not conclusion.ended:
         message = f"{rounds.stop_message}; the best are being confirmed on unseen seeds and problems"
         confirming = _phase(observed, SearchPhase.CONFIRMING)
-        return actions, search_status(observed, confirming, rounds.stop_reason, message, stop_reason=rounds.stop_reason)
+        status = search_status(observed, confirming, rounds.stop_reason, message, stop_reason=rounds.stop_reason)
+        return actions, told(status, last.news)
     result = best(observed, conclusion)
     collection = plan_retention(observed, result)
     verdict = verdict_sentence(result) if result is not None else ""
     parts = [rounds.stop_message, conclusion.message, verdict, collection.message]
     status = search_status(
         observed,
-        SearchPhase.COMPLETE if collection.ended else _phase(observed, SearchPhase.CONFIRMING),
+        SearchPhase.COMPLETE if collection.ended and not last.waiting else _phase(observed, SearchPhase.CONFIRMING),
         rounds.stop_reason,
         ". ".join(part for part in parts if part),
         stop_reason=rounds.stop_reason,
         conclusion=conclusion,
         collected=collection.collected,
     )
-    return [*actions, *collection.actions], status
+    return [*actions, *collection.actions], told(status, last.news)
 
 
 def _phase(observed: Observed, going: SearchPhase = SearchPhase.SEARCHING) -> SearchPhase:

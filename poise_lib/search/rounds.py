@@ -16,8 +16,10 @@ from poise_lib.names import (
     ANNOTATION_TITLE,
     LABEL_ROUND,
     LABEL_SEARCH,
+    LLM_UNUSABLE,
     REASON_CANDIDATES_SPENT,
     REASON_DEADLINE_REACHED,
+    REASON_LLM_BUDGET_SPENT,
     REASON_NO_PROPOSALS,
     REASON_PATIENCE_SPENT,
     REASON_TASK_FAILED,
@@ -34,11 +36,14 @@ from poise_lib.resources.candidate import (
 from poise_lib.resources.search import DeletionPolicy, Mode, Selection
 from poise_lib.search.actions import Action, Create, StartTask, Update
 from poise_lib.search.candidates import owner
+from poise_lib.search.model import Distillation, distil, exhibits, takes_over
 from poise_lib.search.naming import candidate_name, propose_task, select_task
 from poise_lib.search.observed import Observed
+from poise_lib.search.spending import ask, model_of
+from poise_lib.search.status import ModelNews
 from poise_lib.search.steps import Done, GivenUp, Waiting, step
 from poise_lib.tasks.documents import ProposeInput, ProposeOutput, SelectInput, SelectOutput
-from poise_lib.tasks.protocol import TaskKind
+from poise_lib.tasks.protocol import TaskFault, TaskKind
 
 SELECTIONS_KEPT = 8
 
@@ -52,6 +57,7 @@ class RoundPlan:
     """The selection that the status must carry; None leaves it as it is."""
     stop_reason: str = ""
     stop_message: str = ""
+    news: ModelNews | None = None
 
 
 def baseline_candidate(observed: Observed) -> Candidate:
@@ -108,19 +114,38 @@ def plan_rounds(observed: Observed) -> RoundPlan:
     selection = observed.search.status.selection
     if selection is not None:
         actions, given_up = _fill(selection, observed)
+        for fault in given_up.values():
+            if (news := takes_over(observed, fault)) is not None:
+                return RoundPlan(news=news)
+            if fault.reason in LLM_UNUSABLE:
+                return RoundPlan(stop_reason=fault.reason, stop_message=fault.message)
         if actions or not _over(selection, given_up, observed):
             return RoundPlan(actions=actions)
     else:
         given_up = {}
     reason, message = _stop(observed)
     if not reason and selection is not None and _nothing_new(selection, given_up, observed):
-        reason, message = REASON_NO_PROPOSALS, "; ".join(given_up.values())[:2000]
+        spent = all(fault.reason == REASON_LLM_BUDGET_SPENT for fault in given_up.values())
+        reason = REASON_LLM_BUDGET_SPENT if spent else REASON_NO_PROPOSALS
+        message = "; ".join(dict.fromkeys(fault.message for fault in given_up.values()))[:2000]
     if reason:
         return RoundPlan(stop_reason=reason, stop_message=message)
     round_ = selection.round + 1 if selection is not None else 1
+    principles = _principles(round_ - 1, observed)
+    if principles.waiting or principles.news is not None:
+        return RoundPlan(actions=principles.actions, news=principles.news)
     if observed.search.spec.strategy.mode is Mode.ROUNDS and _unfinished_before(round_, observed):
         return RoundPlan()
     return _select(round_, observed)
+
+
+def _principles(round_: int, observed: Observed) -> Distillation:
+    """Every so many rounds the archive is distilled before the next one begins, which draws on it."""
+    settings = model_of(observed)
+    every = settings.principles_every if settings is not None else 0
+    if not every or round_ < 1 or round_ % every:
+        return Distillation()
+    return distil(observed, round_, _archive_before(round_ + 1, observed))
 
 
 def _unfinished_before(round_: int, observed: Observed) -> bool:
@@ -131,7 +156,7 @@ def _unfinished_before(round_: int, observed: Observed) -> bool:
     )
 
 
-def _nothing_new(selection: Selection, given_up: dict[int, str], observed: Observed) -> bool:
+def _nothing_new(selection: Selection, given_up: dict[int, TaskFault], observed: Observed) -> bool:
     """Whether a whole round brought no proposal; in Continuous mode as many slots in a row as a round has parents.
 
     A round whose parents were deleted by hand says nothing: other parents are selected.
@@ -194,7 +219,7 @@ def _keep_terms(selection: Selection, observed: Observed) -> tuple[Action, ...]:
     return tuple(actions)
 
 
-def _fill(selection: Selection, observed: Observed) -> tuple[tuple[Action, ...], dict[int, str]]:
+def _fill(selection: Selection, observed: Observed) -> tuple[tuple[Action, ...], dict[int, TaskFault]]:
     """Propose for the slots without a candidate; create their candidates once all proposals of the round are there.
 
     Returns:
@@ -207,7 +232,7 @@ def _fill(selection: Selection, observed: Observed) -> tuple[tuple[Action, ...],
         if candidate_name(search, selection.round, slot) not in observed.candidates
     ]
     proposals: dict[int, tuple[Proposal, ...]] = {}
-    given_up: dict[int, str] = {}
+    given_up: dict[int, TaskFault] = {}
     starts: list[Action] = []
     waiting = False
     gone = _gone(selection, observed)
@@ -217,21 +242,15 @@ def _fill(selection: Selection, observed: Observed) -> tuple[tuple[Action, ...],
             waiting = True
             continue
         if parent in gone:
-            given_up[slot] = f"round {selection.round}, slot {slot}: its parent {parent} is gone"
+            given_up[slot] = _no_proposal(selection, slot, f"its parent {parent} is gone")
             continue
-        document = ProposeInput(
-            parent=selection.parents[slot],
-            entries=_archive_before(selection.round, observed),
-            strategy=spec.strategy,
-            round=selection.round,
-            slot=slot,
-            seed=spec.seed,
-        )
-        match step(observed, TaskKind.PROPOSE, propose_task(search, selection.round, slot), document, ProposeOutput):
+        document = _propose_input(selection, slot, observed)
+        name = propose_task(search, selection.round, slot, asks=document.llm is not None)
+        match ask(observed, TaskKind.PROPOSE, name, document, ProposeOutput):
             case Done(output):
                 proposals[slot] = output.proposals
             case GivenUp(fault):
-                given_up[slot] = fault.message
+                given_up[slot] = fault
             case Waiting(start):
                 waiting = True
                 if start is not None:
@@ -244,14 +263,42 @@ def _fill(selection: Selection, observed: Observed) -> tuple[tuple[Action, ...],
     for slot, ranked in sorted(proposals.items()):
         fresh = next((item for item in ranked if not item.composition or item.composition not in used), None)
         if fresh is None:
-            given_up[slot] = f"round {selection.round}, slot {slot}: nothing new was proposed"
+            given_up[slot] = _no_proposal(selection, slot, "nothing new was proposed")
         elif room <= 0:
-            given_up[slot] = f"round {selection.round}, slot {slot}: the budget of candidates is spent"
+            given_up[slot] = _no_proposal(selection, slot, "the budget of candidates is spent")
         else:
             room -= 1
             used.append(fresh.composition)
             actions.append(Create(_child(selection, slot, fresh, observed)))
     return tuple(actions), given_up
+
+
+def _no_proposal(selection: Selection, slot: int, why: str) -> TaskFault:
+    return TaskFault(reason=REASON_NO_PROPOSALS, message=f"round {selection.round}, slot {slot}: {why}")
+
+
+def _propose_input(selection: Selection, slot: int, observed: Observed) -> ProposeInput:
+    spec, choice, settings = observed.search.spec, selection.parents[slot], model_of(observed)
+    document = ProposeInput(
+        parent=choice,
+        entries=_archive_before(selection.round, observed),
+        strategy=spec.strategy,
+        round=selection.round,
+        slot=slot,
+        seed=spec.seed,
+    )
+    if settings is None:
+        return document
+    names = (choice.name, *choice.pareto, *choice.complementary, *choice.exploratory)
+    return document.model_copy(
+        update={
+            "llm": settings,
+            "exhibits": exhibits(observed, names),
+            "directive": spec.directive,
+            "objective": spec.objective,
+            "principles": observed.search.status.principles,
+        }
+    )
 
 
 def _child(selection: Selection, slot: int, proposal: Proposal, observed: Observed) -> Candidate:
@@ -260,7 +307,7 @@ def _child(selection: Selection, slot: int, proposal: Proposal, observed: Observ
     return _candidate(observed, selection.round, slot, (parent,), proposal, depth)
 
 
-def _over(selection: Selection, given_up: dict[int, str], observed: Observed) -> bool:
+def _over(selection: Selection, given_up: dict[int, TaskFault], observed: Observed) -> bool:
     search = observed.search.metadata.name
     names = [
         candidate_name(search, selection.round, slot) for slot in range(len(selection.parents)) if slot not in given_up

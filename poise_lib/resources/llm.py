@@ -171,7 +171,10 @@ class Reservation(Model):
     task: ShortText = Field(description="Name of the task.")
     tokens: int = Field(ge=0, description="Tokens, in and out.")
     usd: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] | None = Field(
-        None, description="US dollars; missing when they are not capped."
+        None, description="US dollars; missing when the price is not known."
+    )
+    counted: bool = Field(
+        False, description="Whether what it spent is in the sum already; nothing is set aside for it any more."
     )
 
 

@@ -9,13 +9,44 @@ from poise_lib.llm.prices import price_problem
 from poise_lib.names import LLM_UNUSABLE, REASON_LLM_PRICE_UNKNOWN
 from poise_lib.prompts.exhibits import Exhibit, exhibit_of
 from poise_lib.resources.llm import LLMSettings, OnFailure
+from poise_lib.resources.search import SearchStatus
+from poise_lib.resources.search_status import Principle
 from poise_lib.search.actions import Action, StartTask
 from poise_lib.search.observed import Observed
 from poise_lib.search.spending import ask, check_input, checked, model_of
-from poise_lib.search.status import ModelNews
 from poise_lib.search.steps import Done, GivenUp, Waiting, mark
 from poise_lib.tasks.documents import CheckOutput, DistillInput, DistillOutput
 from poise_lib.tasks.protocol import TaskFault, TaskKind
+
+
+@dataclass(frozen=True, slots=True)
+class ModelNews:
+    """What a plan has learnt of, or from, the language model; what is missing stays as it is."""
+
+    checked: str = ""
+    """Mark of the settings with which it is usable."""
+    fallback: str = ""
+    """Why the operators of the library take over."""
+    principles: tuple[Principle, ...] | None = None
+    distilled: int | None = None
+    """Round whose archive the principles are drawn from."""
+
+
+def told(status: SearchStatus, news: ModelNews | None) -> SearchStatus:
+    """A status with what has been learnt of the language model."""
+    if news is None:
+        return status
+    ledger = status.ledger
+    if ledger is not None:
+        ledger = ledger.model_copy(
+            update={"checked": news.checked or ledger.checked, "fallback": news.fallback[:256] or ledger.fallback}
+        )
+    changes: dict[str, object] = {"ledger": ledger}
+    if news.principles is not None:
+        changes["principles"] = news.principles
+    if news.distilled is not None:
+        changes["distilled"] = news.distilled
+    return status.model_copy(update=changes)
 
 
 @dataclass(frozen=True, slots=True)

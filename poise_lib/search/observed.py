@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, ValuesView
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -38,6 +38,31 @@ class TaskObservation:
     """Why the last attempt was lost."""
     stamp: str = ""
     """Of the request that it was started with; empty when that is not known."""
+
+
+class Asked(Mapping[str, TaskObservation]):
+    """Tasks by name, remembering which ones a plan asked about."""
+
+    def __init__(self, tasks: Mapping[str, TaskObservation]) -> None:
+        self.tasks = tasks
+        self.names: set[str] = set()
+
+    def __getitem__(self, name: str) -> TaskObservation:
+        self.names.add(name)
+        found = self.tasks.get(name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tasks)
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def values(self) -> ValuesView[TaskObservation]:
+        """All of them; nobody has asked about any one."""
+        return self.tasks.values()
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ observation gives the same actions; applying an action twice changes nothing.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from poise_lib.names import (
     LLM_UNUSABLE,
     REASON_BASELINE_FAILED,
@@ -20,13 +22,13 @@ from poise_lib.search.actions import Action, Create, StartTask, Update
 from poise_lib.search.candidates import plan_candidate
 from poise_lib.search.confirming import plan_confirmation
 from poise_lib.search.evaluations import plan_evaluation
-from poise_lib.search.model import check_model, distil
+from poise_lib.search.model import check_model, distil, told
 from poise_lib.search.naming import candidate_name
-from poise_lib.search.observed import Observed, TaskState
+from poise_lib.search.observed import Asked, Observed, TaskState
 from poise_lib.search.retention import plan_retention
 from poise_lib.search.rounds import baseline_candidate, plan_rounds
 from poise_lib.search.spending import reserved
-from poise_lib.search.status import best, search_status, told, verdict_sentence
+from poise_lib.search.status import best, search_status, verdict_sentence
 from poise_lib.tasks.protocol import TaskKind
 
 _LAST = {TaskKind.TRAIN: 1}
@@ -40,6 +42,8 @@ def plan(observed: Observed) -> tuple[Action, ...]:
         Updates and creations first, in an order in which none refers to what comes later; then at most as many
         :class:`StartTask` as ``budget.concurrent`` leaves room for.
     """
+    asked = Asked(observed.tasks)
+    observed = replace(observed, tasks=asked)
     actions: list[Action] = []
     ordered = sorted(observed.evaluations.values(), key=lambda item: item.metadata.name)
     for evaluation in ordered:
@@ -51,7 +55,7 @@ def plan(observed: Observed) -> tuple[Action, ...]:
     changes: list[Action] = [action for action in actions if not isinstance(action, StartTask)]
     starts = [action for action in actions if isinstance(action, StartTask)]
     wanted = {action.request.name for action in starts}
-    ledger, going = reserved(observed, status.ledger, wanted, _affordable(starts, observed))
+    ledger, going = reserved(observed, status.ledger, asked.names, wanted, _affordable(starts, observed))
     status = status.model_copy(update={"ledger": ledger})
     if status != observed.search.status:
         changes.append(Update(observed.search.model_copy(update={"status": status})))

@@ -36,11 +36,10 @@ from poise_lib.resources.candidate import (
 from poise_lib.resources.search import DeletionPolicy, Mode, Selection
 from poise_lib.search.actions import Action, Create, StartTask, Update
 from poise_lib.search.candidates import owner
-from poise_lib.search.model import Distillation, distil, exhibits, takes_over
+from poise_lib.search.model import Distillation, ModelNews, distil, exhibits, takes_over
 from poise_lib.search.naming import candidate_name, propose_task, select_task
 from poise_lib.search.observed import Observed
 from poise_lib.search.spending import ask, model_of
-from poise_lib.search.status import ModelNews
 from poise_lib.search.steps import Done, GivenUp, Waiting, step
 from poise_lib.tasks.documents import ProposeInput, ProposeOutput, SelectInput, SelectOutput
 from poise_lib.tasks.protocol import TaskFault, TaskKind

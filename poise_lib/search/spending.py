@@ -20,7 +20,7 @@ from poise_lib.resources.base import Model
 from poise_lib.resources.llm import Ledger, LLMSettings, Reservation, Spend
 from poise_lib.resources.proposer import ProposerType
 from poise_lib.search.actions import StartTask
-from poise_lib.search.observed import Observed, TaskState
+from poise_lib.search.observed import Asked, Observed, TaskObservation, TaskState
 from poise_lib.search.steps import Done, GivenUp, Waiting, mark, step
 from poise_lib.tasks.documents import CheckInput
 from poise_lib.tasks.protocol import TaskFault, TaskKind, TaskRequest
@@ -69,23 +69,34 @@ def settled(observed: Observed) -> Ledger | None:
         return None
     spent, still = _sum(ledger), []
     for reservation in ledger.open:
-        task = observed.tasks.get(reservation.task)
-        if task is not None and task.state is TaskState.ENDED and task.result is not None:
+        task = _task(observed, reservation.task)
+        if not reservation.counted and task is not None and task.result is not None:
             spent = spent.plus(task.result.spend if task.result.spend is not None else _whole(reservation))
-        else:
-            still.append(reservation)
+            reservation = reservation.model_copy(update={"counted": True})
+        still.append(reservation)
     return _with(ledger, spent, still)
 
 
+def _task(observed: Observed, name: str) -> TaskObservation | None:
+    """A task, without asking for it as the plan does for what it needs."""
+    tasks = observed.tasks
+    return (tasks.tasks if isinstance(tasks, Asked) else tasks).get(name)
+
+
 def reserved(
-    observed: Observed, ledger: Ledger | None, wanted: Collection[str], starts: Sequence[StartTask]
+    observed: Observed,
+    ledger: Ledger | None,
+    asked: Collection[str],
+    wanted: Collection[str],
+    starts: Sequence[StartTask],
 ) -> tuple[Ledger | None, list[StartTask]]:
     """Set aside what the tasks that start now may spend.
 
     Args:
         observed: the snapshot.
         ledger: as :func:`settled` left it.
-        wanted: names of all tasks that the plan wants started, now or later.
+        asked: names of all tasks that the plan has asked about: it needs them, or their results.
+        wanted: names of those that it wants started, now or later.
         starts: those that may start now.
 
     Returns:
@@ -95,10 +106,12 @@ def reserved(
         return None, list(starts)
     spent, still = _sum(ledger), []
     for reservation in ledger.open:
-        task = observed.tasks.get(reservation.task)
-        if reservation.task in wanted or (task is not None and task.state is TaskState.RUNNING):
-            still.append(reservation)
-        else:  # given up, or gone without a trace
+        task = _task(observed, reservation.task)
+        running = task is not None and task.state is TaskState.RUNNING
+        given_up = task is not None and task.state is TaskState.LOST and reservation.task not in wanted
+        if running or (reservation.task in asked and not given_up):
+            still.append(reservation)  # a result that is counted may be asked for again, and is not counted again
+        elif not reservation.counted:  # given up, or gone without a trace
             spent = spent.plus(_whole(reservation))
     going, exhausted = [], ""
     for start in starts:
@@ -132,8 +145,8 @@ def _with(ledger: Ledger, spent: Spend, still: Sequence[Reservation], exhausted:
     changes: dict[str, object] = dict(spent)
     changes |= {
         "open": tuple(still),
-        "reserved_tokens": sum(item.tokens for item in still),
-        "reserved_usd": round(sum(item.usd or 0.0 for item in still), 9),
+        "reserved_tokens": sum(item.tokens for item in still if not item.counted),
+        "reserved_usd": round(sum(item.usd or 0.0 for item in still if not item.counted), 9),
     }
     if exhausted is not None:
         changes["exhausted"] = exhausted
@@ -165,7 +178,7 @@ def _grant(observed: Observed, request: TaskRequest, spent: Spend, held: Iterabl
     settings = LLMSettings.model_validate(request.input["llm"])
     price = price_of(settings.model, settings.prices)
     wanted = task_allotment(settings, price, _asks(observed, request))
-    holding = [Allotment(item.tokens, item.usd) for item in held]
+    holding = [Allotment(item.tokens, item.usd) for item in held if not item.counted]
     granted = grant(
         Caps(budget.llm_tokens, budget.llm_cost_usd), spent, holding, wanted, call_allotment(settings, price)
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from poise_lib.archive.digest import archive_digest
 from poise_lib.archive.pareto import frontier
 from poise_lib.archive.utility import metric_vector, utility
@@ -21,7 +19,6 @@ from poise_lib.resources import Candidate
 from poise_lib.resources.base import Condition, ConditionStatus
 from poise_lib.resources.candidate import FINAL_CANDIDATE_PHASES, CandidatePhase
 from poise_lib.resources.search import Best, Counts, SearchPhase, SearchStatus, Selection, Verdict
-from poise_lib.resources.search_status import Principle
 from poise_lib.resources.suites import SUITES
 from poise_lib.search.confirming import Conclusion, contenders
 from poise_lib.search.naming import candidate_name
@@ -29,21 +26,6 @@ from poise_lib.search.observed import Observed, timestamp
 from poise_lib.search.spending import settled
 
 FRONTIER_KEPT = 64
-
-
-@dataclass(frozen=True, slots=True)
-class ModelNews:
-    """What a plan has learnt of, or from, the language model; what is missing stays as it is."""
-
-    checked: str = ""
-    """Mark of the settings with which it is usable."""
-    fallback: str = ""
-    """Why the operators of the library take over."""
-    principles: tuple[Principle, ...] | None = None
-    distilled: int | None = None
-    """Round whose archive the principles are drawn from."""
-
-
 FINAL_SEARCH_PHASES = frozenset({SearchPhase.COMPLETE, SearchPhase.FAILED})
 
 
@@ -199,20 +181,3 @@ def search_status(
         digest=digest,
         collected=collected or old.collected,
     )
-
-
-def told(status: SearchStatus, news: ModelNews | None) -> SearchStatus:
-    """A status with what has been learnt of the language model."""
-    if news is None:
-        return status
-    ledger = status.ledger
-    if ledger is not None:
-        ledger = ledger.model_copy(
-            update={"checked": news.checked or ledger.checked, "fallback": news.fallback[:256] or ledger.fallback}
-        )
-    changes: dict[str, object] = {"ledger": ledger}
-    if news.principles is not None:
-        changes["principles"] = news.principles
-    if news.distilled is not None:
-        changes["distilled"] = news.distilled
-    return status.model_copy(update=changes)

@@ -105,6 +105,11 @@ def answer(request: TaskRequest) -> TaskResult:
             return TaskResult(output={"confirmed": confirmed})
         case TaskKind.COLLECT:
             return TaskResult(output={"removed": len(document["remove"])})
+        case TaskKind.CHECK:
+            return TaskResult(output={"structuredOutput": "JSONSchema"})
+        case TaskKind.DISTILL:
+            names = [entry["name"] for entry in document["entries"]]
+            return TaskResult(output={"principles": [{"statement": "p", "supports": names[:2]}]})
 
 
 class World:

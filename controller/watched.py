@@ -24,8 +24,8 @@ from poise_lib.resources import Candidate, Evaluation, Search
 from poise_lib.resources.candidate import FINAL_CANDIDATE_PHASES
 from poise_lib.resources.evaluation import FINAL_EVALUATION_PHASES
 
-OPENED_MOST: Final = 2000
-"""Models that are kept of what lies compressed, beside those of the search that is looked at: some 40 MB."""
+OPENED_MOST: Final = 1000
+"""Models that are kept of what lies compressed, beside those of the search that is looked at: some 20 MB."""
 INTERNED_MOST: Final = 64
 """Characters of a text that may well stand in many objects: names, digests, units, words."""
 _FINAL: Final = {
@@ -158,15 +158,15 @@ class Watched:
 
     def open(self, key: Key) -> None:
         """Make the models of a search; takes a second for a thousand candidates, and may be called in a thread."""
+        others = [(other, len(models)) for other, models in list(self.opened.items()) if other != key]
+        too_many = sum(count for _, count in others) - OPENED_MOST
+        for oldest, count in others:
+            if too_many <= 0:
+                break
+            self.opened.pop(oldest, None)
+            too_many -= count
         self._models("Candidate", key)
         self._models("Evaluation", key)
-        most = OPENED_MOST + len(self.opened.get(key, ()))
-        while sum(map(len, list(self.opened.values()))) > most:
-            oldest = next(iter(self.opened))
-            if oldest == key:
-                self.opened.move_to_end(key)
-                continue
-            self.opened.pop(oldest, None)
 
     def _models(self, kind: str, key: Key) -> list[Any]:
         opened = self.opened.setdefault(key, {})

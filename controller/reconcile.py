@@ -25,7 +25,7 @@ from controller.api import (
 )
 from controller.attempts import Consulted, observe
 from controller.cache import Broken, Key, Overlay
-from controller.events import happenings, publish, unreadable
+from controller.events import Happening, happenings, publish, unreadable
 from controller.jobs import JobState, JobView, Outcome, job_name, view
 from controller.metrics import Metrics
 from controller.namesakes import in_the_way, in_the_way_of_input
@@ -71,6 +71,8 @@ class Reconciler:
     """Objects that nobody can read and what is wrong with them, once an Event says so."""
     prepared: set[str] = field(default_factory=set)
     """Namespaces in which what tasks need (claim, policies) is there."""
+    untold: dict[Key, list[Happening]] = field(default_factory=dict)
+    """What has happened, to be told once nothing else is left to do: no task waits for a story."""
     checked: set[Key] = field(default_factory=set)
     """Searches whose Jobs are known to have their own input."""
 
@@ -84,6 +86,8 @@ class Reconciler:
             self.metrics.reconcile_errors.inc()
             raise
         finally:
+            for happening in self.untold.pop(key, ()):
+                await publish(self.api, happening)
             self.metrics.reconcile_seconds.observe(time.monotonic() - started)
             structlog.contextvars.clear_contextvars()
 
@@ -318,8 +322,7 @@ class Reconciler:
         for one in steps if resource.kind == "Candidate" else reversed(steps):
             current = await one(key, resource, current)
             self._saw(key, picture, current)
-        for happening in happenings(before, resource, picture.search):
-            await publish(self.api, happening)
+        self.untold.setdefault(key, []).extend(happenings(before, resource, picture.search))
 
     async def _annotate(self, key: Key, wanted: Resources, current: Resources) -> Resources:
         if wanted.metadata.annotations == current.metadata.annotations:

@@ -10,15 +10,18 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from itertools import product
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 import yaml
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
+from controller.api import Api
+from controller.handlers import reflectors
 from controller.metrics import Metrics
 from controller.settings import ObjectStoreSettings, Settings
+from controller.watched import Watched
 from tests.kube import chart
 from tests.kube.assets import Assets, MissingError, find, unavailable
 from tests.kube.chart import CHART, NAMESPACE, HelmError
@@ -307,6 +310,8 @@ def test_a_digest_goes_before_a_tag() -> None:
 # --- rights -------------------------------------------------------------------------------------------------------------
 
 CUSTOM: Final = "poise.dev"
+REFLECTED: Final = ((CUSTOM, "candidates"), (CUSTOM, "evaluations"), ("batch", "jobs"))
+"""What the reflectors of controller/handlers.py list and watch."""
 CALLS: Final[dict[tuple[str, str, str], tuple[Rule, ...]]] = {
     ("health", "versions", "resource"): (("list", CUSTOM, "searches"), ("list", "batch", "jobs")),
     ("health", "items", "SEARCHES"): (("list", CUSTOM, "searches"),),
@@ -341,15 +346,16 @@ CALLS: Final[dict[tuple[str, str, str], tuple[Rule, ...]]] = {
         ("update", CUSTOM, f"{plural}/status") for plural in ("searches", "candidates", "evaluations")
     ),
     ("reconcile", "delete", "JOBS"): (("delete", "batch", "jobs"),),
+    ("namesakes", "versions", "CONFIG_MAPS"): (("list", "", "configmaps"),),
+    ("reflector", "pages", "self.resource"): tuple(("list", *kind) for kind in REFLECTED),
+    ("reflector", "watch", "self.resource"): tuple(("watch", *kind) for kind in REFLECTED),
     ("troubles", "items", "PODS"): (("list", "", "pods"),),
     ("troubles", "items", "EVENTS"): (("list", "", "events"),),
 }
 """(module, method of Api, first argument) -> what it asks of the API server.  Reviewed by hand; a call that is not here fails."""
 
-WATCHES: Final = frozenset(
-    product(("list", "watch"), (CUSTOM,), ("searches", "candidates", "evaluations"))
-) | frozenset(product(("list", "watch"), ("batch",), ("jobs",)))
-"""What kopf lists and watches: the kinds that controller/handlers.py names."""
+WATCHES: Final = frozenset(product(("list", "watch"), (CUSTOM,), ("searches",)))
+"""What kopf lists and watches."""
 
 
 def called() -> set[tuple[str, str, str]]:
@@ -384,10 +390,9 @@ def test_the_table_of_calls_is_complete() -> None:
 
 def test_the_watches_are_those_of_the_handlers() -> None:
     text = (ROOT / "controller" / "handlers.py").read_text(encoding="utf-8")
-    [kinds] = re.findall(r"_KINDS: Final = \((.*)\)", text)
-    groups = set(re.findall(r'kopf\.index\((?:GROUP|"([a-z]+)"), (?:VERSION|"v1"), (?:plural|"([a-z]+)")', text))
-    assert set(re.findall(r'"(\w+)"', kinds)) == {resource for _, group, resource in WATCHES if group == CUSTOM}
-    assert groups == {("", ""), ("batch", "jobs")}
+    assert re.findall(r"kopf\.\w+(?:\.\w+)?\(GROUP, VERSION, (.*?),", text) == ['"searches"']
+    resources = [one.resource for one in reflectors(cast(Api, None), cast(Watched, None), ())]
+    assert tuple((item.group, item.plural) for item in resources) == REFLECTED
 
 
 def test_the_controller_may_do_what_it_does_and_nothing_more(plain: list[Document]) -> None:

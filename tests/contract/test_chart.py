@@ -326,7 +326,10 @@ CALLS: Final[dict[tuple[str, str, str], tuple[Rule, ...]]] = {
     ("outcomes", "items", "PODS"): (("list", "", "pods"),),
     ("outcomes", "log", "job.namespace"): (("get", "", "pods/log"),),
     ("outcomes", "patch", "JOBS"): (("patch", "batch", "jobs"),),
-    ("reconcile", "create", "resource"): (
+    ("policies", "get", "NETWORK_POLICIES"): (("get", "networking.k8s.io", "networkpolicies"),),
+    ("policies", "create", "NETWORK_POLICIES"): (("create", "networking.k8s.io", "networkpolicies"),),
+    ("policies", "replace", "NETWORK_POLICIES"): (("update", "networking.k8s.io", "networkpolicies"),),
+    ("preparing", "create", "resource"): (
         ("create", "", "persistentvolumeclaims"),
         ("create", "networking.k8s.io", "networkpolicies"),
     ),

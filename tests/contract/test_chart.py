@@ -10,13 +10,14 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from itertools import product
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 import yaml
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
+from controller.handlers import reflectors
 from controller.metrics import Metrics
 from controller.settings import ObjectStoreSettings, Settings
 from tests.kube import chart
@@ -307,6 +308,8 @@ def test_a_digest_goes_before_a_tag() -> None:
 # --- rights -------------------------------------------------------------------------------------------------------------
 
 CUSTOM: Final = "poise.dev"
+REFLECTED: Final = ((CUSTOM, "candidates"), (CUSTOM, "evaluations"), ("batch", "jobs"))
+"""What reflectors list and watch: the kinds that controller/handlers.py makes one for."""
 CALLS: Final[dict[tuple[str, str, str], tuple[Rule, ...]]] = {
     ("health", "versions", "resource"): (("list", CUSTOM, "searches"), ("list", "batch", "jobs")),
     ("health", "items", "SEARCHES"): (("list", CUSTOM, "searches"),),
@@ -320,6 +323,9 @@ CALLS: Final[dict[tuple[str, str, str], tuple[Rule, ...]]] = {
         ("list", CUSTOM, "evaluations"),
         ("list", "batch", "jobs"),
     ),
+    ("namesakes", "versions", "CONFIG_MAPS"): (("list", "", "configmaps"),),
+    ("reflector", "pages", "self.resource"): tuple(("list", *kind) for kind in REFLECTED),
+    ("reflector", "watch", "self.resource"): tuple(("watch", *kind) for kind in REFLECTED),
     ("lease", "get", "LEASES"): (("get", "coordination.k8s.io", "leases"),),
     ("lease", "create", "LEASES"): (("create", "coordination.k8s.io", "leases"),),
     ("lease", "replace", "LEASES"): (("update", "coordination.k8s.io", "leases"),),
@@ -349,10 +355,8 @@ CALLS: Final[dict[tuple[str, str, str], tuple[Rule, ...]]] = {
 }
 """(module, method of Api, first argument) -> what it asks of the API server.  Reviewed by hand; a call that is not here fails."""
 
-WATCHES: Final = frozenset(
-    product(("list", "watch"), (CUSTOM,), ("searches", "candidates", "evaluations"))
-) | frozenset(product(("list", "watch"), ("batch",), ("jobs",)))
-"""What kopf lists and watches: the kinds that controller/handlers.py names."""
+WATCHES: Final = frozenset(product(("list", "watch"), (CUSTOM,), ("searches",)))
+"""What kopf lists and watches: the kinds that controller/handlers.py gives it."""
 
 
 def called() -> set[tuple[str, str, str]]:
@@ -387,10 +391,10 @@ def test_the_table_of_calls_is_complete() -> None:
 
 def test_the_watches_are_those_of_the_handlers() -> None:
     text = (ROOT / "controller" / "handlers.py").read_text(encoding="utf-8")
-    [kinds] = re.findall(r"_KINDS: Final = \((.*)\)", text)
-    groups = set(re.findall(r'kopf\.index\((?:GROUP|"([a-z]+)"), (?:VERSION|"v1"), (?:plural|"([a-z]+)")', text))
-    assert set(re.findall(r'"(\w+)"', kinds)) == {resource for _, group, resource in WATCHES if group == CUSTOM}
-    assert groups == {("", ""), ("batch", "jobs")}
+    kopfs = set(re.findall(r'@kopf\.(?:on\.event|index)\(GROUP, VERSION, "(\w+)"', text))
+    assert {(CUSTOM, plural) for plural in kopfs} == {(group, plural) for _, group, plural in WATCHES}
+    made = reflectors(cast(Any, None), cast(Any, None), ())
+    assert {(one.resource.group, one.resource.plural) for one in made} == set(REFLECTED)
 
 
 def test_the_controller_may_do_what_it_does_and_nothing_more(plain: list[Document]) -> None:

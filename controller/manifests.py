@@ -91,7 +91,8 @@ def claim(namespace: str, settings: Settings) -> Document:
 def network_policy(namespace: str) -> Document:
     """No task's pod talks to anybody; what they exchange goes over volumes.  Needs a policy engine to have effect.
 
-    Where the artifacts are in an object store, :func:`store_policy` opens the way to it.
+    Where the artifacts are in an object store, :func:`store_policy` opens the way to it; :mod:`controller.policies` opens
+    the way to a language model, for the tasks that ask it.
     """
     return {
         "apiVersion": "networking.k8s.io/v1",

@@ -406,6 +406,14 @@ def test_the_controller_may_do_what_it_does_and_nothing_more(plain: list[Documen
     assert not any("*" in part for rule in rules for part in rule)
 
 
+@pytest.mark.parametrize("values", [{}, {"namespaces": TENANTS}], ids=["everywhere", "namespaces"])
+def test_nobody_of_the_chart_may_read_secrets(values: Document) -> None:
+    """Keys are given to pods by the kubelet, by reference."""
+    for role in render(values):
+        if role["kind"] in ("Role", "ClusterRole"):
+            assert not [rule for rule in allowed(role) if "secrets" in rule[2]], role["metadata"]["name"]
+
+
 def test_with_namespaces_nothing_is_cluster_wide_but_definitions_and_roles_for_people() -> None:
     documents = render({"namespaces": TENANTS, "metrics": {"serviceMonitor": True, "dashboard": True}})
     for document in documents:

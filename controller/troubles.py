@@ -9,6 +9,7 @@ from typing import Final
 from controller.api import EVENTS, PODS, Api, Document
 from controller.attempts import age
 from controller.jobs import JobState, JobView
+from poise_lib.tasks.protocol import TaskKind
 
 PATIENCE: Final = 20.0
 """Seconds that a Job may take to start before anybody asks why."""
@@ -16,6 +17,8 @@ _CONFIG_ERROR: Final = "CreateContainerConfigError"
 """Mostly of a Secret, or a key of it, that is not there."""
 _NEVER_STARTS: Final = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", _CONFIG_ERROR,
                         "CreateContainerError")  # fmt: skip
+_LONG: Final = (TaskKind.TRAIN.value, TaskKind.SCORE.value)
+"""Kinds that work for long, and are looked at last."""
 
 
 async def find(api: Api, jobs: Iterable[JobView], now: float) -> str:
@@ -27,7 +30,9 @@ async def find(api: Api, jobs: Iterable[JobView], now: float) -> str:
         refused = await _refused(api, job)
         if refused:
             return f"{job.name}: {refused}"
-    for job in slow[:5]:
+    for job in sorted(slow, key=lambda job: job.kind in _LONG)[
+        :5
+    ]:  # those that stand still hide behind those that work
         pods = await api.items(PODS, job.namespace, labelSelector=f"batch.kubernetes.io/controller-uid={job.uid}")
         for pod in pods:
             if why := _stuck(pod) or await _unmounted(api, job.namespace, pod):

@@ -9,7 +9,7 @@ import pytest
 
 from controller import manifests, troubles
 from controller.api import Document
-from controller.jobs import view
+from controller.jobs import JobView, view
 from controller.settings import ArtifactSettings, ObjectStoreSettings, Settings
 from poise_lib.resources import Search
 from poise_lib.tasks.protocol import TaskKind, TaskRequest
@@ -22,27 +22,43 @@ LATER = 2e9
 """Seconds since the epoch, long after the double's Jobs were created."""
 
 
+class Bench:
+    """Jobs of one search on a double of the API server."""
+
+    def __init__(self) -> None:
+        self.server = Server()
+        self.jobs: list[JobView] = []
+        spec = {"budget": {"candidates": 2}, "proposer": {"type": "LLM", "llm": LLM}}
+        self.search = Search.model_validate(
+            {"metadata": {"name": KEY[1], "namespace": KEY[0], "uid": "u"}, "spec": spec}
+        )
+
+    def add(self, name: str, status: Document, kind: TaskKind = TaskKind.PROPOSE) -> None:
+        """A Job, and its pod with this status."""
+        request = TaskRequest(kind=kind, name=name, input={"llm": LLM} if kind is TaskKind.PROPOSE else {})
+        job = self.server.create("jobs", KEY[0], manifests.job(request, 1, self.search, SETTINGS))
+        job["status"] = {"active": 1}
+        labels = {"batch.kubernetes.io/controller-uid": job["metadata"]["uid"]}
+        metadata = {"name": f"{job['metadata']['name']}-x", "labels": labels}
+        spec = job["spec"]["template"]["spec"]
+        self.server.create("pods", KEY[0], {"kind": "Pod", "metadata": metadata, "spec": spec, "status": status})
+        seen = view(job)
+        assert seen is not None
+        self.jobs.append(seen)
+
+    def told(self) -> str:
+        """What is told of them."""
+        return asyncio.run(troubles.find(FakeApi(self.server), self.jobs, LATER))
+
+
 def found(status: Document, events: tuple[str, ...] = (), kind: TaskKind = TaskKind.PROPOSE) -> str:
     """What is told of one Job whose pod has this status, and of which there are these Events."""
-    server = Server()
-    proposer = {"type": "LLM", "llm": LLM}
-    search = Search.model_validate(
-        {
-            "metadata": {"name": KEY[1], "namespace": KEY[0], "uid": "u"},
-            "spec": {"budget": {"candidates": 2}, "proposer": proposer},
-        }
-    )
-    request = TaskRequest(kind=kind, name="s-task", input={"llm": LLM} if kind is TaskKind.PROPOSE else {})
-    job = server.create("jobs", KEY[0], manifests.job(request, 1, search, SETTINGS))
-    job["status"] = {"active": 1}
-    metadata = {"name": "s-task-1-x", "labels": {"batch.kubernetes.io/controller-uid": job["metadata"]["uid"]}}
-    spec = job["spec"]["template"]["spec"]
-    server.create("pods", KEY[0], {"kind": "Pod", "metadata": metadata, "spec": spec, "status": status})
+    bench = Bench()
+    bench.add("s-task", status, kind)
     for number, message in enumerate(events):
-        server.create("events", KEY[0], {"kind": "Event", "metadata": {"name": f"e-{number}"}, "message": message})
-    seen = view(job)
-    assert seen is not None
-    return asyncio.run(troubles.find(FakeApi(server), [seen], LATER))
+        event = {"kind": "Event", "metadata": {"name": f"e-{number}"}, "message": message}
+        bench.server.create("events", KEY[0], event)
+    return bench.told()
 
 
 def waiting(reason: str, message: str = "", container: str = "task") -> Document:
@@ -90,3 +106,11 @@ def test_literature_that_is_not_there_is_told_in_the_kubelets_words() -> None:
 @pytest.mark.parametrize("status", [{"phase": "Running"}, {}, {"phase": "Pending"}])
 def test_of_a_pod_that_works_or_may_yet_nothing_is_told(status: dict[str, Any]) -> None:
     assert found(status, ("an old account",)) == ""
+
+
+def test_what_stands_still_does_not_hide_behind_what_works_for_long() -> None:
+    bench = Bench()
+    for number in range(8):
+        bench.add(f"s-{number}-train", {"phase": "Running"}, TaskKind.TRAIN)
+    bench.add("s-propose", waiting("CreateContainerConfigError", 'secret "openai" not found'))
+    assert bench.told().startswith("s-propose-1-x: CreateContainerConfigError: secret")

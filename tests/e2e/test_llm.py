@@ -96,7 +96,9 @@ def asking(namespace: str) -> Document:
 @pytest.fixture(scope="module")
 def seen(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     """A search that has run to its end; its Secret came late."""
-    cluster.node.load(scripted.build_image(tmp_path_factory.mktemp("scripted")))
+    archive = scripted.build_image(tmp_path_factory.mktemp("scripted"))
+    cluster.node.load(archive)
+    archive.unlink()  # more than a gigabyte
     models = cluster.plane.create_namespace("models")
     key = f"sk-e2e-{secrets.token_hex(16)}"
     cluster.plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(scripted.documents(models, key)))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import secrets
 from typing import Final
 
+from controller import egress
 from controller.api import CLAIMS, NETWORK_POLICIES, Document, Resource
+from controller.asking import extras
 from controller.jobs import controlled_by, job_name
 from controller.pods import pod_template
 from controller.settings import ObjectStoreSettings, Settings
@@ -26,8 +28,6 @@ from poise_lib.tasks.protocol import SPLIT_KINDS, TaskRequest
 LABEL_UNTRUSTED: Final = "poise.dev/untrusted"
 POLICY_NAME: Final = "poise-tasks"
 STORE_POLICY_NAME: Final = "poise-tasks-artifacts"
-_NOWHERE: Final = {"0.0.0.0/0": ["169.254.0.0/16"], "::/0": ["fe80::/10", "fd00:ec2::/32"]}
-"""Everything but where clouds hand out the credentials of a node."""
 
 
 def job(request: TaskRequest, attempt: int, search: Search, settings: Settings, parts: int = 1) -> Document:
@@ -40,6 +40,8 @@ def job(request: TaskRequest, attempt: int, search: Search, settings: Settings, 
     labels = _labels(search.metadata.name) | {LABEL_TASK_KIND: request.kind.value, LABEL_ATTEMPT: str(attempt)}
     if request.kind in SPLIT_KINDS:
         labels[LABEL_UNTRUSTED] = "true"
+    asking = extras(request, search)
+    labels |= asking.labels
     own = {**labels, "kueue.x-k8s.io/queue-name": search.spec.queue_name} if search.spec.queue_name else labels
     template = search.spec.evaluation.template
     body: Document = {
@@ -59,7 +61,7 @@ def job(request: TaskRequest, attempt: int, search: Search, settings: Settings, 
         "spec": {
             "backoffLimit": 0,
             "template": pod_template(
-                request.kind, name, token, labels, template, settings, parts, search.metadata.namespace or ""
+                request.kind, name, token, labels, template, settings, parts, search.metadata.namespace or "", asking
             ),
         },
     }
@@ -89,7 +91,8 @@ def claim(namespace: str, settings: Settings) -> Document:
 def network_policy(namespace: str) -> Document:
     """No task's pod talks to anybody; what they exchange goes over volumes.  Needs a policy engine to have effect.
 
-    Where the artifacts are in an object store, :func:`store_policy` opens the way to it.
+    Where the artifacts are in an object store, :func:`store_policy` opens the way to it; :mod:`controller.policies` opens
+    the way to a language model, for the tasks that ask it.
     """
     return {
         "apiVersion": "networking.k8s.io/v1",
@@ -108,10 +111,9 @@ def store_policy(namespace: str, store: ObjectStoreSettings) -> Document:
     A policy of its own, so that it also comes to namespaces that were prepared before the store was chosen.  It cannot
     tell the containers of a pod apart: the one with candidate code gives the network up by itself, and has no credentials.
     """
-    anywhere = [{"ipBlock": {"cidr": cidr, "except": but}} for cidr, but in _NOWHERE.items()]
     default: list[Document] = [
-        {"ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]},
-        {"to": [*anywhere, {"namespaceSelector": {}}], "ports": [{"protocol": "TCP", "port": store.port}]},
+        egress.NAMES,
+        {"to": [*egress.anywhere(), {"namespaceSelector": {}}], "ports": [{"protocol": "TCP", "port": store.port}]},
     ]
     policy = network_policy(namespace)
     policy["metadata"]["name"] = STORE_POLICY_NAME

@@ -24,6 +24,9 @@ class Metrics:
     searches: Gauge = field(init=False)
     best_utility: Gauge = field(init=False)
     budget_used: Gauge = field(init=False)
+    llm_calls: Gauge = field(init=False)
+    llm_tokens: Gauge = field(init=False)
+    llm_cost: Gauge = field(init=False)
     requests: Counter = field(init=False)
     counted: dict[tuple[str, str, str], int] = field(default_factory=dict)
 
@@ -48,6 +51,22 @@ class Metrics:
                 ["namespace", "search"],
                 registry=one,
             ),
+            # Sums that stand in a status: a controller that starts anew shows them as they are, so they are no counters.
+            "llm_calls": Gauge(
+                "poise_search_llm_calls", "Calls of the language model.", ["namespace", "search"], registry=one
+            ),
+            "llm_tokens": Gauge(
+                "poise_search_llm_tokens",
+                "Tokens of the language model, by direction: in or out.",
+                ["namespace", "search", "direction"],
+                registry=one,
+            ),
+            "llm_cost": Gauge(
+                "poise_search_llm_cost_usd",
+                "US dollars for the language model, by its price table.",
+                ["namespace", "search"],
+                registry=one,
+            ),
             "requests": Counter(
                 "poise_api_requests", "Requests to the API server.", ["verb", "resource"], registry=one
             ),
@@ -65,12 +84,20 @@ class Metrics:
             if search.status.best is not None:
                 self.best_utility.labels(*labels).set(search.status.best.utility)
             self.budget_used.labels(*labels).set(search.status.counts.total / search.spec.budget.candidates)
+            if (ledger := search.status.ledger) is not None:
+                self.llm_calls.labels(*labels).set(ledger.calls)
+                self.llm_tokens.labels(*labels, "in").set(ledger.prompt_tokens)
+                self.llm_tokens.labels(*labels, "out").set(ledger.completion_tokens)
+                self.llm_cost.labels(*labels).set(ledger.cost_usd)
 
     def forget(self, namespace: str, search: str) -> None:
         """Drop the series of a search that is gone."""
-        for gauge in (self.best_utility, self.budget_used):
+        for gauge in (self.best_utility, self.budget_used, self.llm_calls, self.llm_cost):
             with contextlib.suppress(KeyError):
                 gauge.remove(namespace, search)
+        for direction in ("in", "out"):
+            with contextlib.suppress(KeyError):
+                self.llm_tokens.remove(namespace, search, direction)
 
     def count_requests(self, calls: Mapping[tuple[str, str, str], int]) -> None:
         """Bring the counter up to what the client has counted by (verb, group, resource)."""

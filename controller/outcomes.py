@@ -81,9 +81,19 @@ def disruption(pod: Document) -> str:
     never_ran = status.get("phase") == "Failed" and not _containers(pod)  # the kubelet did not admit it
     if reason in _TAKEN_AWAY or (never_ran and reason and reason != DEADLINE):
         return f"{reason}: {status.get('message', '')}"[:MAX_PROBLEM]
+    if reason == DEADLINE and _containers(pod) and not any(map(_may_have_started, _containers(pod))):
+        return "its containers never started: something that they need was not there in time"
     if "deletionTimestamp" in pod["metadata"] and status.get("phase") != "Failed":
         return "its pod was deleted"
     return ""
+
+
+def _may_have_started(container: Document) -> bool:
+    """Whether a container of a pod that has ended may ever have run; of one that waits for a Secret the kubelet knows nothing."""
+    final = container.get("state", {}).get("terminated")
+    if final is None:
+        return "running" in container.get("state", {})
+    return bool(final.get("startedAt")) or final.get("reason") != "ContainerStatusUnknown"
 
 
 def container_failure(pod: Document) -> str:

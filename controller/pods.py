@@ -7,6 +7,8 @@ input, that volume and scratch space, and nothing else: no token, no artifacts, 
 
 Where an object store holds the artifacts, only trusted containers are told where it is and given its credentials, and
 ``candidate`` gives the network up, which it shares with them, before it does anything else.
+
+The key of a language model is in the one container of a task that asks it (:mod:`controller.asking`), and nowhere else.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from controller.api import Document
+from controller.asking import NOTHING, Extras
 from controller.inputs import INPUT_FILE, numbered, volume
 from controller.jobs import INPUT_VOLUME
 from controller.settings import ObjectStoreSettings, Settings
@@ -54,6 +57,7 @@ def pod_template(
     settings: Settings,
     parts: int = 1,
     namespace: str = "",
+    asking: Extras = NOTHING,
 ) -> Document:
     """The template of a Job's pods.
 
@@ -66,6 +70,7 @@ def pod_template(
         settings: image, volume claim, and what the platform wants where the tenant says nothing.
         parts: ConfigMaps that hold its input.
         namespace: of the Job; an object store keeps artifacts of namespaces apart by it.
+        asking: what a task that asks a language model is given besides; nothing to a kind that runs candidate code.
 
     Raises:
         InvalidInputError: the template mounts what candidate code must not see.
@@ -78,6 +83,8 @@ def pod_template(
             f"evaluation.template.volumes: {settings.artifacts.claim} holds the artifacts and is not for tasks to mount"
         )
     split = kind in SPLIT_KINDS
+    if split:
+        asking = NOTHING
     resources = _resources(kind, template)
     given = {"name": INPUT_VOLUME, "mountPath": "/input", "readOnly": True}
     scratch = {"name": "scratch", "mountPath": "/tmp"}  # noqa: S108 - a volume of the pod's own
@@ -98,10 +105,10 @@ def pod_template(
             _container(
                 TASK_CONTAINER,
                 [*request, *store, "--attempt", token, *judging],
-                [given, scratch, *artifacts, *([{**shared, "readOnly": True}] if split else data)],
+                [given, scratch, *artifacts, *([{**shared, "readOnly": True}] if split else data), *asking.mounts],
                 resources,
                 settings,
-                access,
+                [*access, *asking.environment],
             )
         ],
         "volumes": [
@@ -115,6 +122,7 @@ def pod_template(
                 {"name": f"data-{index}", "persistentVolumeClaim": {"claimName": item.claim_name, "readOnly": True}}
                 for index, item in enumerate(volumes)
             ),
+            *asking.volumes,
         ],
     }
     if split:

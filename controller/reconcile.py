@@ -31,7 +31,8 @@ from controller.metrics import Metrics
 from controller.namesakes import in_the_way, in_the_way_of_input
 from controller.outcomes import Judged, judge, record
 from controller.picture import Picture, Resources, World, known, whole
-from controller.refusals import TASKS, Refusal, can_be_told, first_in_the_way, subject
+from controller.preparing import Preparations
+from controller.refusals import HOLD_SECONDS, TASKS, Refusal, can_be_told, first_in_the_way, subject
 from controller.settings import Settings
 from poise_lib.errors import InvalidInputError
 from poise_lib.names import LABEL_SEARCH, REASON_TASK_FAILED
@@ -69,12 +70,14 @@ class Reconciler:
     refusals: dict[Key, Refusal] = field(default_factory=dict)
     told: set[tuple[str, str]] = field(default_factory=set)
     """Objects that nobody can read and what is wrong with them, once an Event says so."""
-    prepared: set[str] = field(default_factory=set)
-    """Namespaces in which what tasks need (claim, policies) is there."""
     untold: dict[Key, list[Happening]] = field(default_factory=dict)
     """What has happened, to be told once nothing else is left to do: no task waits for a story."""
+    preparations: Preparations = field(init=False)
     checked: set[Key] = field(default_factory=set)
     """Searches whose Jobs are known to have their own input."""
+
+    def __post_init__(self) -> None:
+        self.preparations = Preparations(self.api, self.settings)
 
     async def __call__(self, key: Key) -> float | None:
         """Reconcile one search; returns the seconds after which to look again without being woken."""
@@ -106,7 +109,7 @@ class Reconciler:
         if refusal is not None and refusal.over:
             del self.refusals[key]
         if key not in self.refusals and not picture.ended:  # one that has ended was prepared for, and asks for nothing
-            await self._prepare(key)
+            await self._prepare(key, picture)
         await self._adopt(key, picture)
         await self._inputs_are_there(key, picture)
         troubled = await troubles.find(self.api, picture.jobs.values(), time.time()) if refusal is None else ""
@@ -177,7 +180,7 @@ class Reconciler:
     async def _abandon(self, key: Key) -> None:
         """The search is gone: nothing of it runs on.  Its Jobs go with it by their owner; its archive may stay."""
         self.checked.discard(key)
-        self.prepared.discard(key[0])  # the whole namespace may be gone, and come back
+        self.preparations.forget(key)
         for memory in (self.results, self.faults, self.refusals):
             memory.pop(key, None)
         for overlay in self.overlays.values():
@@ -185,21 +188,11 @@ class Reconciler:
             overlay.removed.pop(key, None)
         self.metrics.forget(*key)
 
-    async def _prepare(self, key: Key) -> None:
-        namespace = key[0]
-        if namespace in self.prepared:
-            return
-        for resource, body in manifests.preparations(namespace, self.settings):
-            try:
-                await self.api.create(resource, namespace, body)
-            except ApiError as error:
-                if error.refused:
-                    text = f"{body['kind']} {body['metadata']['name']}: {error}"
-                    self.refusals.setdefault(key, Refusal()).hold(TASKS, text)
-                    return
-                if error.reason != "AlreadyExists":
-                    raise
-        self.prepared.add(namespace)
+    async def _prepare(self, key: Key, picture: Picture) -> None:
+        problem = await self.preparations.make(picture.search)
+        if problem is not None:
+            seconds = HOLD_SECONDS if problem.seconds is None else problem.seconds
+            self.refusals.setdefault(key, Refusal()).hold(TASKS, problem.text, seconds)
 
     async def _adopt(self, key: Key, picture: Picture) -> None:
         """Label candidates that a user wrote, and tie the archive to the search or set it free, as the policy says."""

@@ -325,13 +325,19 @@ CALLS: Final[dict[tuple[str, str, str], tuple[Rule, ...]]] = {
         ("list", CUSTOM, "evaluations"),
         ("list", "batch", "jobs"),
     ),
+    ("namesakes", "versions", "CONFIG_MAPS"): (("list", "", "configmaps"),),
+    ("reflector", "pages", "self.resource"): tuple(("list", *kind) for kind in REFLECTED),
+    ("reflector", "watch", "self.resource"): tuple(("watch", *kind) for kind in REFLECTED),
     ("lease", "get", "LEASES"): (("get", "coordination.k8s.io", "leases"),),
     ("lease", "create", "LEASES"): (("create", "coordination.k8s.io", "leases"),),
     ("lease", "replace", "LEASES"): (("update", "coordination.k8s.io", "leases"),),
     ("outcomes", "items", "PODS"): (("list", "", "pods"),),
     ("outcomes", "log", "job.namespace"): (("get", "", "pods/log"),),
     ("outcomes", "patch", "JOBS"): (("patch", "batch", "jobs"),),
-    ("reconcile", "create", "resource"): (
+    ("policies", "get", "NETWORK_POLICIES"): (("get", "networking.k8s.io", "networkpolicies"),),
+    ("policies", "create", "NETWORK_POLICIES"): (("create", "networking.k8s.io", "networkpolicies"),),
+    ("policies", "replace", "NETWORK_POLICIES"): (("update", "networking.k8s.io", "networkpolicies"),),
+    ("preparing", "create", "resource"): (
         ("create", "", "persistentvolumeclaims"),
         ("create", "networking.k8s.io", "networkpolicies"),
     ),
@@ -402,6 +408,14 @@ def test_the_controller_may_do_what_it_does_and_nothing_more(plain: list[Documen
     assert {group for _, group, _ in lease} == {"coordination.k8s.io"}
     assert not rules & lease
     assert not any("*" in part for rule in rules for part in rule)
+
+
+@pytest.mark.parametrize("values", [{}, {"namespaces": TENANTS}], ids=["everywhere", "namespaces"])
+def test_nobody_of_the_chart_may_read_secrets(values: Document) -> None:
+    """Keys are given to pods by the kubelet, by reference."""
+    for role in render(values):
+        if role["kind"] in ("Role", "ClusterRole"):
+            assert not [rule for rule in allowed(role) if "secrets" in rule[2]], role["metadata"]["name"]
 
 
 def test_with_namespaces_nothing_is_cluster_wide_but_definitions_and_roles_for_people() -> None:

@@ -64,5 +64,5 @@ and watches.  tests/contract/test_chart.py holds the table of those calls, and f
   verbs: [list, create]
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
-  verbs: [create]
+  verbs: [get, create, update]
 {{- end }}

@@ -87,6 +87,13 @@ DISRUPTED = {
     "critical pod": {"phase": "Failed", "reason": "Preempting", "message": "Preempted in order to admit critical pod"},
     "no room after all": {"phase": "Failed", "reason": "OutOfcpu", "message": "Node didn't have enough resource: cpu"},
     "device plugin": {"phase": "Failed", "reason": "UnexpectedAdmissionError", "message": "Allocate failed"},
+    "waited for a Secret to the end": {
+        "phase": "Failed", "reason": "DeadlineExceeded",
+        "containerStatuses": [{"name": "task", "state": {"waiting": {"reason": "CreateContainerConfigError"}}}],
+    },
+    "waited for a Secret to the end, as newer kubelets tell it": {
+        **ended(exitCode=137, reason="ContainerStatusUnknown", startedAt=None), "reason": "DeadlineExceeded",
+    },
     "deleted while running": {"phase": "Running", "metadata": {"deletionTimestamp": CREATED}},
 }  # fmt: skip
 
@@ -113,6 +120,16 @@ FAILED = {
     "deadline": (
         {**ended(exitCode=137, reason="Error"), "reason": "DeadlineExceeded", "message": "Pod was active on the node longer"},
         "DeadlineExceeded: Pod was active",
+    ),
+    "deadline, and nobody knows what became of its container": (
+        {**ended(exitCode=137, reason="ContainerStatusUnknown", startedAt=CREATED), "reason": "DeadlineExceeded"},
+        "DeadlineExceeded",
+    ),
+    "deadline while the second container waited": (
+        {"phase": "Failed", "reason": "DeadlineExceeded",
+         "initContainerStatuses": [{"name": "look-up", "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}],
+         "containerStatuses": [{"name": "task", "state": {"waiting": {"reason": "PodInitializing"}}}]},
+        "DeadlineExceeded",
     ),
     "filled its scratch": (
         {"phase": "Failed", "reason": "Evicted", "message": 'Usage of EmptyDir volume "work" exceeds the limit "1Gi". '},

@@ -18,6 +18,7 @@ from controller.metrics import Metrics
 from controller.settings import Settings
 from poise_lib.errors import InvalidInputError
 from poise_lib.resources import Search
+from poise_lib.resources.llm import Ledger
 from poise_lib.resources.search import SearchPhase
 from tests.unit.controller.double import FakeApi, Server
 from tests.unit.search.world import make_search
@@ -200,3 +201,16 @@ def test_metrics_show_searches_and_forget_them_and_count_requests_once() -> None
     for count in (3, 5, 5):
         metrics.count_requests({("get", "", "pods"): count})
     assert 'poise_api_requests_total{resource="pods",verb="get"} 5.0' in generate_latest(metrics.registry).decode()
+
+
+def test_metrics_show_what_a_language_model_has_cost() -> None:
+    metrics = Metrics()
+    spent = Ledger(calls=3, prompt_tokens=900, completion_tokens=100, cost_usd=0.25)
+    metrics.show([observed(ledger=spent)])
+    text = generate_latest(metrics.registry).decode()
+    assert 'poise_search_llm_calls{namespace="default",search="s"} 3.0' in text
+    assert 'poise_search_llm_tokens{direction="in",namespace="default",search="s"} 900.0' in text
+    assert 'poise_search_llm_tokens{direction="out",namespace="default",search="s"} 100.0' in text
+    assert 'poise_search_llm_cost_usd{namespace="default",search="s"} 0.25' in text
+    metrics.forget("default", "s")
+    assert 'search="s"' not in generate_latest(metrics.registry).decode()

@@ -100,7 +100,7 @@ def pod_template(
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
         # Of the pod and not of the Job: waiting for room, or for a quota, is no fault of a task.
-        "activeDeadlineSeconds": time_limit(kind),
+        "activeDeadlineSeconds": time_limit(kind, asks_a_model=bool(asking.labels)),
         "containers": [
             _container(
                 TASK_CONTAINER,

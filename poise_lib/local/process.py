@@ -92,7 +92,7 @@ async def run_task(
     if fork_server is not None:
         command += ["--fork-server", str(fork_server)]
     reader = FrameReader(attempt)
-    limit = time_limit(request.kind)
+    limit = time_limit(request.kind, asks_a_model=request.asks_a_model)
     try:
         with disk_errors(log), log.open("ab") as errors:
             process = await asyncio.create_subprocess_exec(

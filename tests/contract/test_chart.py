@@ -352,9 +352,6 @@ CALLS: Final[dict[tuple[str, str, str], tuple[Rule, ...]]] = {
         ("update", CUSTOM, f"{plural}/status") for plural in ("searches", "candidates", "evaluations")
     ),
     ("reconcile", "delete", "JOBS"): (("delete", "batch", "jobs"),),
-    ("namesakes", "versions", "CONFIG_MAPS"): (("list", "", "configmaps"),),
-    ("reflector", "pages", "self.resource"): tuple(("list", *kind) for kind in REFLECTED),
-    ("reflector", "watch", "self.resource"): tuple(("watch", *kind) for kind in REFLECTED),
     ("troubles", "items", "PODS"): (("list", "", "pods"),),
     ("troubles", "items", "EVENTS"): (("list", "", "events"),),
 }

@@ -147,7 +147,8 @@ def _judge(request: Document) -> Document:
 
 def _reflect(request: Document) -> Document:
     """Rows of the evidence, with the numbers as they stand there."""
-    rows = re.findall(r"^(\S+) \(\w+\): ([^,\n]+)(?:, parent ([^,\n]+), difference (\S+))?", piece(request, "the evidence"), re.M)  # fmt: skip
+    row = r"^(\S+) \(\w+\): ([^,\n]+)(?:, parent ([^,\n]+), difference (\S+))?"
+    rows = re.findall(row, piece(request, "the evidence"), re.M)
     told = [
         f"{name} is {value}" + (f" against the parent's {reference} ({difference})" if reference else "")
         for name, value, reference, difference in rows[:3]

@@ -303,9 +303,7 @@ def test_hostile_words_stay_words(tasks: Start) -> None:
 
 
 def test_an_answer_that_repeats_the_key_is_not_taken(tasks: Start) -> None:
-    leak = '{"ready": true}'
     here = tasks(script={"rules": [{"match": "Explain", "replies": [{"content": _reflection(KEY)}]}]})
-    assert leak
     result = here.run(here.reflect())
     assert "By rules" in reflected(result).reflection.diagnosis
     for digest in result.artifacts:
@@ -323,7 +321,7 @@ LASTING: list[tuple[Document, str]] = [
     ({"script": {"key": "another"}}, "LLMWrongKey"),
     ({"script": {"models": ["other"]}}, "LLMUnknownModel"),
     ({"everything": {"fault": 402}}, "LLMQuotaSpent"),
-    ({"everything": {"fault": 404, "message": "Not Found"}}, "LLMWrongEndpoint"),
+    ({"everything": {"fault": 404, "message": "Cannot POST here"}}, "LLMWrongEndpoint"),
     ({"script": {"refuses": ["everything"]}}, "LLMRequestRefused"),
     ({"everything": {"fault": 400, "code": "context_length_exceeded"}}, "LLMPromptTooLong"),
     ({"everything": {"refusal": "I will not."}}, "LLMRefused"),
@@ -401,6 +399,7 @@ def test_a_context_too_small_says_which_would_do(tasks: Start) -> None:
     assert result.fault is not None
     assert result.fault.reason == "LLMPromptTooLong"
     assert "contextTokens" in result.fault.message
+    here.settings["contextTokens"] = 1000
     assert "By rules" in reflected(here.run(here.reflect())).reflection.diagnosis
 
 

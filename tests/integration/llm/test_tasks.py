@@ -29,6 +29,7 @@ from tests.llm.script import Document, Script
 from tests.llm.server import ScriptedServer
 
 Start = Callable[..., Tasks]
+SEARCH = Path(__file__).parents[2] / "llm" / "scripts" / "search.yaml"
 PHRASES = {
     "propose": "Propose one algorithm along your direction",
     "critic": "Review the proposal",
@@ -312,6 +313,18 @@ def test_an_answer_that_repeats_the_key_is_not_taken(tasks: Start) -> None:
 
 def _reflection(text: str) -> str:
     return f'{{"evidence": [], "diagnosis": "{text}", "mechanisms": [], "lessons": []}}'
+
+
+def test_the_script_of_a_whole_search_carries_a_round(tasks: Start) -> None:
+    here = tasks()
+    here.server.script = Script.load(SEARCH)
+    output = proposed(here.run(here.propose(4)))
+    assert output.proposals
+    for proposal in output.proposals[:2]:
+        result = here.run(here.implement(proposal))
+        assert result.fault is not None or implemented(result).source
+    assert reflected(here.run(here.reflect())).reflection.diagnosis
+    assert here.run(here.distill()).spend
 
 
 # What fails

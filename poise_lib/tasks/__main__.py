@@ -19,6 +19,7 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,15 +61,30 @@ def _inside_fence(fence: str | None) -> bool:
         return False
 
 
-def execute(request: TaskRequest, context: TaskContext) -> TaskResult:
-    """Run a request's handler; a :class:`Fault` becomes part of the result, any other exception passes."""
+def execute(request: TaskRequest, context: TaskContext) -> tuple[TaskResult, bool]:
+    """Run a request's handler; a :class:`Fault` becomes part of the result, any other exception passes.
+
+    Returns:
+        The result, and whether the store is to keep it: a fault that only somebody's key stands behind is not for ever.
+    """
     from poise_lib.tasks.handlers import handle
 
+    if request.asks_a_model:
+        from poise_lib.tasks.asking import purse_of
+
+        context = replace(context, purse=purse_of(request, context.store))
     try:
         output = handle(request, context)
     except Fault as fault:
-        return TaskResult(fault=TaskFault(reason=fault.reason, message=str(fault)[:2000]))
-    return TaskResult(output=output, artifacts=tuple(context.artifacts))
+        told = TaskFault(reason=fault.reason, message=str(fault)[:2000])
+        return TaskResult(fault=told, artifacts=_talks(request, context), spend=context.spend), fault.keep
+    artifacts = _talks(request, context) or tuple(context.artifacts)
+    return TaskResult(output=output, artifacts=artifacts, spend=context.spend), True
+
+
+def _talks(request: TaskRequest, context: TaskContext) -> tuple[str, ...]:
+    """What a task that asks a model has kept, in an order that does not tell which answer came first."""
+    return tuple(sorted(set(context.artifacts))) if request.asks_a_model else ()
 
 
 def _arguments() -> argparse.Namespace:
@@ -153,9 +169,11 @@ def _finish(request: TaskRequest, context: TaskContext, fence: str | None) -> di
     known = context.store.result(request.digest)
     if known is not None:
         return known
-    finished = execute(request, context)
+    finished, keep = execute(request, context)
     if not _inside_fence(fence):
         return None
+    if not keep:
+        return finished.to_document()
     return context.store.put_result(request.digest, finished.to_document())
 
 

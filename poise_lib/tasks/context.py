@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from poise_lib.artifacts import Store
+from poise_lib.resources.llm import Spend
 from poise_lib.sandbox import SandboxRun, run
+
+if TYPE_CHECKING:
+    from poise_lib.llm.purse import Purse
 
 
 class Fault(Exception):
-    """The task cannot succeed with this input; becomes a :class:`~poise_lib.tasks.protocol.TaskFault`."""
+    """The task cannot succeed with this input; becomes a :class:`~poise_lib.tasks.protocol.TaskFault`.
 
-    def __init__(self, reason: str, message: str) -> None:
+    Args:
+        reason: a CamelCase word.
+        message: a sentence with the fix.
+        keep: whether the same input will end so again for ever; False where something outside of it has to be mended,
+            such as a key, after which the same input may succeed.
+    """
+
+    def __init__(self, reason: str, message: str, *, keep: bool = True) -> None:
         super().__init__(message)
         self.reason = reason
+        self.keep = keep
 
 
 @dataclass(frozen=True)
@@ -29,6 +42,15 @@ class TaskContext:
     sandbox: SandboxRun = run
     """Runs candidate code."""
     artifacts: list[str] = field(default_factory=list)
+    purse: Purse | None = None
+    """Pays for a language model; None where none may be asked."""
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
+    """Of the process, with what no input may hold: the key."""
+
+    @property
+    def spend(self) -> Spend | None:
+        """What all attempts have spent; None where no model may be asked."""
+        return self.purse.spent if self.purse is not None else None
 
     def keep(self, data: bytes) -> str:
         """Store an artifact that the output names."""

@@ -73,6 +73,8 @@ class ProposeOutput(Model):
     """Proposals in the order of the screening, best first; empty when nothing new could be composed."""
 
     proposals: tuple[Proposal, ...]
+    left_out: tuple[str, ...] | None = None
+    """For people: what rules left out of a language model's proposals, and why."""
 
 
 class ImplementInput(Model):

@@ -55,15 +55,19 @@ def _select(document: dict[str, Any], _: TaskContext) -> Model:
     return d.SelectOutput(selection=selection)
 
 
-def _propose(document: dict[str, Any], _: TaskContext) -> Model:
+def _propose(document: dict[str, Any], context: TaskContext) -> Model:
+    task = d.ProposeInput.model_validate(document)
+    if task.llm is not None:
+        from poise_lib.tasks import asking
+
+        return asking.propose(task, task.llm, context)
     from poise_lib.proposal import propose
 
-    task = d.ProposeInput.model_validate(document)
     proposals = propose(task.parent, task.entries, task.strategy, round=task.round, slot=task.slot, seed=task.seed)
     return d.ProposeOutput(proposals=proposals)
 
 
-def _implement(document: dict[str, Any], _: TaskContext) -> Model:
+def _implement(document: dict[str, Any], context: TaskContext) -> Model:
     task = d.ImplementInput.model_validate(document)
     if task.source is not None:
         return _implemented(task.source)
@@ -74,6 +78,12 @@ def _implement(document: dict[str, Any], _: TaskContext) -> Model:
             return _implemented(zoo_source(task.algorithm))
         except InvalidInputError as error:
             raise Fault(REASON_UNKNOWN_ALGORITHM, str(error)) from error
+    if task.llm is not None:
+        from poise_lib.tasks import asking
+
+        written = asking.implement(task, task.llm, context)
+        _check_size(written.source or "")
+        return written
     from poise_lib.proposal import implement
 
     made = implement(task.proposal, revision=task.revision, findings=task.findings, previous=task.previous)
@@ -83,10 +93,14 @@ def _implement(document: dict[str, Any], _: TaskContext) -> Model:
 
 
 def _implemented(source: str, composition: tuple[Component, ...] = ()) -> d.ImplementOutput:
+    _check_size(source)
+    return d.ImplementOutput(source=source, composition=composition)
+
+
+def _check_size(source: str) -> None:
     if len(source) > MAX_SOURCE_CHARACTERS:
         message = f"the source has {len(source)} characters; at most {MAX_SOURCE_CHARACTERS}"
         raise Fault(REASON_SOURCE_TOO_LARGE, message)
-    return d.ImplementOutput(source=source, composition=composition)
 
 
 def _verify(document: dict[str, Any], context: TaskContext) -> Model:
@@ -165,10 +179,26 @@ def _score(document: dict[str, Any], context: TaskContext) -> Model:
     return d.ScoreOutput(metrics=metrics, records=context.keep(records), seconds=round(time.monotonic() - started, 3))
 
 
-def _reflect(document: dict[str, Any], _: TaskContext) -> Model:
+def _check(document: dict[str, Any], context: TaskContext) -> Model:
+    from poise_lib.tasks import asking
+
+    return asking.check(d.CheckInput.model_validate(document), context)
+
+
+def _distill(document: dict[str, Any], context: TaskContext) -> Model:
+    from poise_lib.tasks import asking
+
+    return asking.distill(d.DistillInput.model_validate(document), context)
+
+
+def _reflect(document: dict[str, Any], context: TaskContext) -> Model:
+    task = d.ReflectInput.model_validate(document)
+    if task.llm is not None:
+        from poise_lib.tasks import asking
+
+        return asking.reflect(task, task.llm, context)
     from poise_lib.reflection import reflect
 
-    task = d.ReflectInput.model_validate(document)
     return d.ReflectOutput(reflection=reflect(task.child, task.parent, task.baseline))
 
 
@@ -197,4 +227,6 @@ _HANDLERS: dict[TaskKind, Callable[[dict[str, Any], TaskContext], Model]] = {
     TaskKind.REFLECT: _reflect,
     TaskKind.CONCLUDE: _conclude,
     TaskKind.COLLECT: _collect,
+    TaskKind.CHECK: _check,
+    TaskKind.DISTILL: _distill,
 }

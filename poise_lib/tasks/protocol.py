@@ -56,13 +56,18 @@ SPLIT_KINDS: Final = (TaskKind.VERIFY, TaskKind.TRAIN)
 
 _TIME_LIMITS: Final = {TaskKind.TRAIN: 4 * 3600, TaskKind.SCORE: 3600}
 _DEFAULT_TIME_LIMIT: Final = 900
-_MODEL_TIME_LIMIT: Final = 4 * 3600
-"""A reasoning model may think for minutes over each of a dozen questions; each call has tighter limits of its own."""
+_TALKING_TIME_LIMIT: Final = 4 * 3600
+"""A reasoning model may take minutes for a call, a task makes several, and each may be repeated."""
 
 
 def time_limit(kind: TaskKind, *, asks_a_model: bool = False) -> int:
-    """Seconds after which a task is ended whatever it does; candidate code has tighter limits of its own inside."""
-    return _MODEL_TIME_LIMIT if asks_a_model else _TIME_LIMITS.get(kind, _DEFAULT_TIME_LIMIT)
+    """Seconds after which a task is ended whatever it does; candidate code has tighter limits of its own inside.
+
+    Args:
+        kind: of the task.
+        asks_a_model: :attr:`TaskRequest.asks_a_model`; calls have limits of their own, which the user sets.
+    """
+    return _TALKING_TIME_LIMIT if asks_a_model else _TIME_LIMITS.get(kind, _DEFAULT_TIME_LIMIT)
 
 
 MODEL_KINDS: Final = (TaskKind.CHECK, TaskKind.PROPOSE, TaskKind.IMPLEMENT, TaskKind.REFLECT, TaskKind.DISTILL)

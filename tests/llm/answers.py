@@ -1,41 +1,21 @@
-"""The library of answers: right ones made from the schema that the request carries, subtly wrong ones, and garbage.
+"""The library of answers: right ones, subtly wrong ones, and garbage.
 
-All are deterministic in the request: the same question gets the same answer, in one worker or ten.
+Right is what fits the role that the request gives (:mod:`tests.llm.roles`), or else the schema that it carries.  All are
+deterministic in the request: the same question gets the same answer, in one worker or ten.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 import re
 from collections.abc import Callable
 from typing import Any, Final
 
-Document = dict[str, Any]
+from tests.llm import roles
+from tests.llm.asking import Document, digest, schema_of
 
-
-def digest(request: Document) -> int:
-    """A number that stands for what is asked: model and messages, not how the wire is used."""
-    kept = {"model": request.get("model"), "messages": request.get("messages")}
-    return int.from_bytes(hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).digest()[:8], "big")
-
-
-def schema_of(request: Document) -> Document | None:
-    """The schema that an answer is wanted for: from ``response_format``, else from the words of the last message."""
-    form = request.get("response_format") or {}
-    if form.get("type") == "json_schema":
-        found: Document = form["json_schema"]["schema"]
-        return found
-    for message in reversed(request.get("messages") or []):
-        for line in str(message.get("content") or "").splitlines():
-            if line.startswith('{"') and '"properties"' in line:
-                try:
-                    said: Document = json.loads(line)
-                except ValueError:
-                    continue
-                return said
-    return None
+__all__ = ["LIBRARY", "digest", "good", "instance", "schema_of"]
 
 
 def instance(schema: Document, draw: random.Random, root: Document | None = None) -> Any:
@@ -65,7 +45,9 @@ def instance(schema: Document, draw: random.Random, root: Document | None = None
 
 
 def good(request: Document) -> str:
-    """An answer that fits the request's schema."""
+    """An answer in the request's role, or else one that fits its schema."""
+    if (said := roles.answer(request)) is not None:
+        return said
     schema = schema_of(request)
     if schema is None:
         return "I am ready."
@@ -96,6 +78,7 @@ LIBRARY: Final[dict[str, Callable[[Document], str]]] = {
     "loose": lambda request: f"Sure! The answer is {good(request)} as you asked {{really}}.",
     "wrapped": lambda request: json.dumps({"answer": json.loads(good(request))}),
     # subtly wrong
+    **roles.ANSWERS,
     "missing-field": lambda request: _edited(request, lambda d: d.pop(_first(d))),
     "extra-field": lambda request: _edited(request, lambda d: d.update(comment="not asked for")),
     "wrong-type": lambda request: _edited(request, _wrong_type),

@@ -2,7 +2,8 @@
 
     python -m tests.llm.server --port 8000 --script script.yaml
 
-Nothing but the standard library and YAML, so that it runs in a pod as well.  See :mod:`tests.llm.script`.
+Nothing but the standard library and YAML, so that it runs in a pod as well; only answers in POISE's own roles need
+``poise_lib`` beside it, for the zoo.  See :mod:`tests.llm.script`, and ``scripts/search.yaml`` for a whole search.
 """
 
 from __future__ import annotations

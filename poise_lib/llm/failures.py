@@ -26,7 +26,6 @@ from poise_lib.llm.transcript import shown_url
 from poise_lib.llm.wire import NoReply, NotSent, Rejected
 from poise_lib.resources.messages import closest
 
-
 REJECTED: Final = "rejected"
 NOT_SENT: Final = "not-sent"
 BROKEN: Final = "broken"

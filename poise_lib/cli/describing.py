@@ -153,8 +153,8 @@ def _principles(item: Search) -> list[str]:
     if not status.principles:
         return []
     lines = _section(f"Principles, drawn after round {status.distilled}")
-    for number, principle in enumerate(status.principles, 1):
-        lines += _wrapped((f"{number}. {principle.statement}",), 2)
+    for count, principle in enumerate(status.principles, 1):
+        lines += _wrapped((f"{count}. {principle.statement}",), 2)
         told = {"for": ", ".join(principle.supports), "against": ", ".join(principle.contradicts)}
         told["holds"] = principle.conditions
         lines += _wrapped((f"{name}: {text}" for name, text in told.items() if text), 5)

@@ -43,8 +43,10 @@ def long_line(ledger: Ledger) -> str:
     """Everything that a ledger says, in one sentence."""
     cached = f" ({tokens(ledger.cached_tokens)} of them cached)" if ledger.cached_tokens else ""
     parts = [
-        f"{plural(ledger.calls, 'call')}, {tokens(ledger.prompt_tokens)} tokens in{cached}, "
-        f"{tokens(ledger.completion_tokens)} out, {cost(ledger)}"
+        (
+            f"{plural(ledger.calls, 'call')}, {tokens(ledger.prompt_tokens)} tokens in{cached}, "
+            f"{tokens(ledger.completion_tokens)} out, {cost(ledger)}"
+        )
     ]
     if ledger.reserved_tokens:
         aside = f" and {dollars(ledger.reserved_usd)}" if ledger.reserved_usd else ""

@@ -73,7 +73,9 @@ def next_place(snapshot: Snapshot, parent: str | None) -> Place:
     if chosen is not None and free and not status.digest:
         place = Place(chosen.round, free[0], chosen.parents[free[0]])
         return place if parent is None else Place(place.round, place.slot, _given(snapshot, place.round, parent))
-    round_ = chosen.round + 1 if chosen is not None else 1
+    # Candidates that were imported or written by hand may be of later rounds than any selection.
+    rounds = [item.spec.round for item in snapshot.candidates]
+    round_ = max([*rounds, chosen.round if chosen is not None else 0]) + 1
     if parent is not None:
         return Place(round_, 0, _given(snapshot, round_, parent))
     return Place(round_, 0, _selected(snapshot, round_))
@@ -254,10 +256,14 @@ def prompt_lines(asked: Asked, settings: LLMSettings, count: int) -> list[str]:
     unknown = f" (the price of {settings.model!r} is not known)" if most.unpriced_calls else ""
     lines = [
         f"Direction {asked.number} of {count}: {asked.direction.sentence()}",
-        f"Prompt: about {prompt.tokens:,} tokens of at most {settings.context_tokens:,} (estimated from above, three bytes "
-        f"a token); version {prompt.version.removeprefix('sha256:')[:12]}",
-        f"Worst case of one call: {most.tokens:,} tokens{price}{unknown}; with all {settings.max_repairs} repairs, that of "
-        f"{settings.max_repairs + 1} calls",
+        (
+            f"Prompt: about {prompt.tokens:,} tokens of at most {settings.context_tokens:,} (estimated from above, three bytes "
+            f"a token); version {prompt.version.removeprefix('sha256:')[:12]}"
+        ),
+        (
+            f"Worst case of one call: {most.tokens:,} tokens{price}{unknown}; with all {settings.max_repairs} repairs, that of "
+            f"{settings.max_repairs + 1} calls"
+        ),
     ]
     lines += [f"Shortened: {item}" for item in prompt.shortened]
     lines += [f"Left out:  {item}" for item in prompt.omitted]

@@ -19,6 +19,7 @@ from poise_lib.local.runner import RunView
 from poise_lib.local.state import StateDir
 from poise_lib.resources import Search
 from poise_lib.resources.llm import Ledger, Spend
+from poise_lib.resources.suites import CHAINS_V1
 from tests.llm.script import Script
 from tests.llm.server import ScriptedServer
 from tests.unit.cli import world
@@ -48,6 +49,17 @@ def with_model(
     made = Search.model_validate(document)
     directory.write(made)
     return made
+
+
+def with_scores(state: Path) -> None:
+    """Give what is archived all the metrics of its suite, so that a parent can be chosen."""
+    directory = StateDir(state)
+    for item in directory.candidates():
+        utility = item.status.utility
+        if utility is None:
+            continue
+        metrics = dict.fromkeys(CHAINS_V1.metric_names(), utility)
+        directory.write(item.model_copy(update={"status": item.status.model_copy(update={"metrics": metrics})}))
 
 
 def manifest(folder: Path, llm: str = "", budget: str = "") -> Path:
@@ -226,11 +238,12 @@ def test_what_stops_no_search_is_no_trouble() -> None:
 
 
 def test_a_dry_run_shows_the_prompt(state: Path, poise: Poise) -> None:
+    with_scores(state)
     result = poise("propose", state, "--dry-run")
     assert result.code == 0, result.err
     assert "asks no model" in result.err
     for part in (
-        "Round 1, slot 0, from demo-",
+        "Round 3, slot 0, from demo-",
         "Direction 1 of 6: ",
         "Prompt: about ",
         "--- system ---",
@@ -242,6 +255,7 @@ def test_a_dry_run_shows_the_prompt(state: Path, poise: Poise) -> None:
 
 
 def test_a_dry_run_for_one_parent_and_direction(state: Path, poise: Poise) -> None:
+    with_scores(state)
     with_model(state, llm={"prices": {"inputPerMillion": 1, "outputPerMillion": 2}})
     (state / "literature.yaml").write_text(PAPERS)
     result = poise("propose", state, "--parent", "001-0", "--direction", "2", "--dry-run", "-o", "json")
@@ -269,6 +283,7 @@ DRAFT = {
 
 def test_asking_for_a_proposal(state: Path, poise: Poise, monkeypatch: pytest.MonkeyPatch) -> None:
     script = Script.of({"rules": [{"replies": [{"answer": "prose"}, {"content": json.dumps(DRAFT)}]}]})
+    with_scores(state)
     with_model(state, llm={"prices": {"inputPerMillion": 1, "outputPerMillion": 2}})
     before = (state / "search.yaml").read_bytes()
     with ScriptedServer(script) as server:
@@ -283,6 +298,7 @@ def test_asking_for_a_proposal(state: Path, poise: Poise, monkeypatch: pytest.Mo
 
 def test_asking_in_vain(state: Path, poise: Poise, monkeypatch: pytest.MonkeyPatch) -> None:
     assert poise("propose", state).code == 2, "a search of the library asks nobody"
+    with_scores(state)
     with_model(state, llm={"model": "unknown"})
     with ScriptedServer(Script()) as server:
         monkeypatch.setenv(ENV_URL, server.url)

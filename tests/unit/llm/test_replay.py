@@ -54,8 +54,7 @@ async def _ask(config: ClientConfig, purse: Purse, text: str) -> Told:
         try:
             answer = await client.ask(messages(text), Idea, purse)
         except LLMError as error:
-            assert error.transcript is not None
-            return error.reason, purse.spent, error.transcript.to_bytes()
+            return error.reason, purse.spent, error.transcript.to_bytes() if error.transcript else b""
     return answer.value, answer.spend, answer.transcript.to_bytes()
 
 

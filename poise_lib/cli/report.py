@@ -54,7 +54,7 @@ def model_trouble(search: Search) -> LLMError | None:
     for condition in search.status.conditions:
         wrong = condition.type in (CONDITION_FAILED, CONDITION_STALLED)
         if wrong and condition.status is ConditionStatus.TRUE and condition.reason.startswith("LLM"):
-            told = condition.message or search.status.message or "no message"
+            told = (condition.message or search.status.message or "no message").rstrip(".")
             return LLMError(
                 f"search {search.metadata.name} stopped ({condition.reason}): {told}. Once that is mended the same command "
                 "goes on; everything finished is kept"

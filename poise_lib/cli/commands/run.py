@@ -77,6 +77,8 @@ def run(ctx: click.Context, file: Path, state: Path | None, workers: int | None,
         from poise_lib.plain import json_text
 
         echo_document(json_text(report_document(snapshot)))
+    elif (trouble := model_trouble(snapshot.search)) is not None and not snapshot.candidates:
+        raise trouble  # nothing was begun: there is nothing to report but this
     else:
         click.echo(draw(build_forest(snapshot.search, snapshot.candidates)))
         click.echo()

@@ -209,6 +209,7 @@ def test_run_ends_with_the_models_trouble(poise: Poise, tmp_path: Path, monkeypa
     (tmp_path / "papers.yaml").write_text(PAPERS)
     result = poise("run", manifest(tmp_path, ", literature: {file: papers.yaml}"))
     assert result.code == 7
+    assert result.out == "", "nothing was begun, so there is nothing else to tell"
     assert (
         "search mine stopped (LLMWrongKey): it does not accept the API key red title. Once that is mended" in result.err
     )

@@ -58,10 +58,21 @@ def complaints(resource: Resource) -> list[str]:
     """What is wrong beyond the model's own rules, a sentence each that names the field."""
     if isinstance(resource, Search):
         baseline = resource.spec.baseline
-        return _implementation("spec.baseline", baseline.algorithm, baseline.source)
+        return _implementation("spec.baseline", baseline.algorithm, baseline.source) + _price(resource)
     if isinstance(resource, Candidate):
         return _implementation("spec", resource.spec.algorithm, resource.spec.source)
     return []
+
+
+def _price(search: Search) -> list[str]:
+    """A cap in dollars without a price."""
+    settings = search.spec.proposer.llm
+    if settings is None:
+        return []
+    from poise_lib.llm.prices import price_problem
+
+    problem = price_problem(settings, search.spec.budget.llm_cost_usd)
+    return [] if problem is None else [f"spec.budget.llmCostUSD: {problem}"]
 
 
 def _implementation(field: str, algorithm: str | None, source: str | None) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import click
 
 from poise_lib.cli.lineage import TreeNode
+from poise_lib.cli.money import dollars, long_line, tokens
 from poise_lib.cli.report import verdict_sentence
 from poise_lib.cli.tables import rows
 from poise_lib.cli.text import columns, duration, number, signed
@@ -63,6 +64,7 @@ def describe_candidate(
                 "Reasons": "; ".join(screening.reasons),
             }
         )
+    lines += _by_a_model(item)
     lines += _verification(status.verification) + _scores(status.metrics, evaluations)
     if status.trajectory:
         lines += [*_section("Training (advisory: written beside candidate code)"), *_table_of(status.trajectory)]
@@ -116,6 +118,64 @@ def describe_search(item: Search) -> list[str]:
         table += [[choice.name, *_terms(choice.terms), ", ".join((*choice.pareto, *choice.complementary, *choice.exploratory))]
                   for choice in chosen.parents]  # fmt: skip
         lines += _indent(rows(table, [False, True, True, True, True, True, False]))
+    return lines + _model(item) + _principles(item)
+
+
+def _model(item: Search) -> list[str]:
+    """The language model: which one, and what it has cost."""
+    settings, ledger, budget = item.spec.proposer.llm, item.status.ledger, item.spec.budget
+    if settings is None and ledger is None:
+        return []
+    caps = [f"{tokens(budget.llm_tokens)} tokens"] if budget.llm_tokens is not None else []
+    caps += [dollars(budget.llm_cost_usd)] if budget.llm_cost_usd is not None else []
+    values: dict[str, str] = {}
+    if settings is not None:
+        where = settings.base_url or "the environment's OPENAI_BASE_URL, else OpenAI's own"
+        values = {"Model": settings.model, "Endpoint": where}
+    values |= {
+        "Caps": " and ".join(caps) or "none",
+        "Spent": long_line(ledger) if ledger is not None else "nothing yet",
+    }
+    lines = [*_section("Language model"), *_fields(values)]
+    if ledger is not None and ledger.open:
+        table = [["SET ASIDE FOR", "TOKENS", "US DOLLARS"]]
+        table += [
+            [clean(one.task), f"{one.tokens:,}", f"{one.usd:.4f}" if one.usd is not None else "-"]
+            for one in ledger.open
+        ]
+        lines += _indent(rows(table, [False, True, True]))
+    return lines
+
+
+def _principles(item: Search) -> list[str]:
+    """What the archive teaches, each rule with the candidates that speak for and against it."""
+    status = item.status
+    if not status.principles:
+        return []
+    lines = _section(f"Principles, drawn after round {status.distilled}")
+    for count, principle in enumerate(status.principles, 1):
+        lines += _wrapped((f"{count}. {principle.statement}",), 2)
+        told = {"for": ", ".join(principle.supports), "against": ", ".join(principle.contradicts)}
+        told["holds"] = principle.conditions
+        lines += _wrapped((f"{name}: {text}" for name, text in told.items() if text), 5)
+    return lines
+
+
+def _by_a_model(item: Candidate) -> list[str]:
+    """What a language model left: its whole design, the prompts' version, repaired code, exchanges; as digests."""
+    proposal, status = item.spec.proposal, item.status
+    values = {
+        "Design": proposal.design or "",
+        "Prompts": (proposal.prompts or "").removeprefix("sha256:")[:12],
+        "Proposed in": ", ".join(proposal.transcripts or ()),
+        "Discussed in": ", ".join(status.transcripts),
+    }
+    if not any(values.values()) and not status.revisions:
+        return []
+    lines = [*_section("By a language model (digests in the artifact store)"), *_fields(values)]
+    for old in status.revisions:
+        report = f", its report {old.report}" if old.report else ""
+        lines += _wrapped((f"revision {old.revision}, which was repaired: {old.source}{report}",), 2)
     return lines
 
 

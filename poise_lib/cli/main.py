@@ -39,6 +39,7 @@ Start here:
 Exit codes:
   0 done   1 other error   2 bad manifest, option or file   3 state directory damaged, busy or not writable
   4 candidate breaks the contract   5 isolation failed   6 training, scoring or search failed
+  7 the language model cannot be used   8 a replay reached another archive
   70 fault in poise itself   130 interrupted (the same command goes on)
 
 \b
@@ -59,6 +60,8 @@ _RUN, _LOOK, _ONE, _ELSE = "Run a search", "Look at a search", "Work on one algo
 COMMANDS: Final[dict[str, _Entry]] = {
     "run": _Entry("run", "run", "Run a search, or go on with one.", _RUN),
     "validate": _Entry("validate", "validate", "Check manifests without running anything.", _RUN),
+    "replay": _Entry("replay", "replay", "Run a search again from its transcripts.", _RUN),
+    "propose": _Entry("propose", "propose", "Show or ask for the next proposals of a search.", _RUN),
     "tree": _Entry("tree", "tree", "Draw the lineage of a search.", _LOOK),
     "get": _Entry("get", "get", "List searches, candidates or evaluations.", _LOOK),
     "describe": _Entry("describe", "describe", "Show all that is known of one object.", _LOOK),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from poise_lib.cli.lineage import short_name
+from poise_lib.cli.money import long_line, short_line
 from poise_lib.cli.text import duration, number, plural, signed
 from poise_lib.plain import clean
 from poise_lib.resources.base import seconds
@@ -42,6 +43,8 @@ class Standing:
     counts: str
     best: str
     time: str
+    model: str = ""
+    """What the language model has cost so far; empty while none is asked."""
 
 
 class Clock:
@@ -110,7 +113,14 @@ def standing(view: RunView, left: float | None) -> Standing:
     phases = Counter(item.status.phase for item in view.candidates.values())
     counts = ", ".join(f"{phases[phase]} {phase.value.lower()}" for phase in CandidatePhase if phases[phase])
     remaining = f", about {duration(left)} left" if left is not None else ""
-    return Standing(headline, counts or "nothing yet", best_line(view), f"{duration(view.elapsed)} so far{remaining}")
+    ledger = search.status.ledger
+    return Standing(
+        headline,
+        counts or "nothing yet",
+        best_line(view),
+        f"{duration(view.elapsed)} so far{remaining}",
+        long_line(ledger) if ledger is not None else "",
+    )
 
 
 def best_line(view: RunView) -> str:
@@ -168,7 +178,9 @@ class PlainObserver:
         self._round, self._last = view.search.status.round, view.elapsed
         now = standing(view, left)
         tasks = plural(len(view.running), "task")
-        self._say(f"{now.headline}; best {now.best}; {tasks} running, {now.time}")
+        ledger = view.search.status.ledger
+        model = f"; model {short_line(ledger)}" if ledger is not None else ""
+        self._say(f"{now.headline}; best {now.best}{model}; {tasks} running, {now.time}")
 
     def on_event(self, text: str) -> None:
         """Tell at once."""
@@ -229,6 +241,8 @@ class LiveObserver:
         grid.add_row("", ProgressBar(total=max(1, total), completed=min(done, total), width=40))
         grid.add_row("candidates", Text(now.counts))
         grid.add_row("best", Text(now.best, style="green" if view.search.status.best else ""))
+        if now.model:
+            grid.add_row("model", Text(now.model))
         for index, task in enumerate(sorted(view.running, key=lambda item: item.started)):
             kind, name, progress = task_line(task, view.search.metadata.name)
             text = Text.assemble((kind, "cyan"), f" {name} {progress} ", (duration(task.seconds), "dim"))

@@ -8,10 +8,14 @@ from typing import Any
 
 import click
 
+from poise_lib.cli.money import accepted, long_line, per_candidate
 from poise_lib.cli.state import Snapshot
 from poise_lib.cli.text import duration, number, plural, signed
+from poise_lib.llm.errors import LLMError
+from poise_lib.names import CONDITION_FAILED, CONDITION_STALLED
 from poise_lib.plain import clean
 from poise_lib.resources import Candidate, Search
+from poise_lib.resources.base import ConditionStatus
 from poise_lib.resources.candidate import CandidatePhase
 from poise_lib.resources.search import Best, ConfirmedCandidate, SearchPhase, Verdict
 
@@ -19,7 +23,8 @@ from poise_lib.resources.search import Best, ConfirmedCandidate, SearchPhase, Ve
 def report_lines(snapshot: Snapshot, manifest: str | None = None) -> list[str]:
     """The report below the tree; ``manifest`` is the file that was run, for the advice."""
     search = snapshot.search
-    lines = [_how_it_ended(search), "", *_result(snapshot), "", *_where(snapshot), "", *_next(snapshot, manifest)]
+    lines = [_how_it_ended(search), "", *_result(snapshot), *_model(snapshot)]
+    lines += ["", *_where(snapshot), "", *_next(snapshot, manifest)]
     return [line.rstrip() for line in lines]
 
 
@@ -37,7 +42,46 @@ def report_document(snapshot: Snapshot) -> dict[str, Any]:
         "counts": search.status.counts.to_document(),
         "best": search.status.best.to_document() if search.status.best else None,
         "frontier": list(search.status.frontier),
+        **_spent(snapshot),
     }
+
+
+def model_trouble(search: Search) -> LLMError | None:
+    """Why the language model could not be used, if that is what ended or holds the search."""
+    ledger = search.status.ledger
+    if search.status.phase is SearchPhase.COMPLETE or (ledger is not None and ledger.fallback):
+        return None
+    for condition in search.status.conditions:
+        wrong = condition.type in (CONDITION_FAILED, CONDITION_STALLED)
+        if wrong and condition.status is ConditionStatus.TRUE and condition.reason.startswith("LLM"):
+            told = (condition.message or search.status.message or "no message").rstrip(".")
+            return LLMError(
+                f"search {search.metadata.name} stopped ({condition.reason}): {told}. Once that is mended the same command "
+                "goes on; everything finished is kept"
+            )
+    return None
+
+
+def _spent(snapshot: Snapshot) -> dict[str, Any]:
+    """What the model has cost, for programs; nothing where none was asked."""
+    ledger = snapshot.search.status.ledger
+    if ledger is None:
+        return {}
+    count = accepted(snapshot.candidates)
+    each = {"tokens": round(ledger.tokens / count), "costUSD": round(ledger.cost_usd / count, 6)} if count else None
+    return {"ledger": ledger.to_document(), "perArchivedCandidate": each}
+
+
+def _model(snapshot: Snapshot) -> list[str]:
+    ledger = snapshot.search.status.ledger
+    if ledger is None:
+        return []
+    settings = snapshot.search.spec.proposer.llm
+    name = clean(settings.model) if settings is not None else "the model"
+    lines = ["", f"Asked {name}: {long_line(ledger)}."]
+    if each := per_candidate(ledger, snapshot.candidates):
+        lines.append(f"That is {each}.")
+    return lines
 
 
 def verdict_sentence(found: ConfirmedCandidate, title: str, baseline: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from poise_lib.cli.money import cost, tokens
 from poise_lib.cli.text import duration, fit, number, pad, signed, width
 from poise_lib.plain import clean
 from poise_lib.resources import Candidate, Evaluation, Search
@@ -25,6 +26,16 @@ class Column:
     cell: Callable[[Any], str]
     right: bool = False
     wide: bool = False
+    optional: bool = False
+    """Whether it is left out where no resource has anything in it."""
+
+
+def _spent(item: Search) -> str:
+    return cost(item.status.ledger) if item.status.ledger is not None else ""
+
+
+def _tokens(item: Search) -> str:
+    return tokens(item.status.ledger.tokens) if item.status.ledger is not None else ""
 
 
 def _search_best(item: Search) -> str:
@@ -66,6 +77,8 @@ SEARCH_COLUMNS = (
     Column("UTILITY", lambda item: number(item.status.best.utility if item.status.best else None), right=True),
     Column("GAIN", _gain, right=True),
     Column("VERDICT", _search_verdict),
+    Column("SPENT", _spent, right=True, optional=True),
+    Column("TOKENS", _tokens, right=True, optional=True),
     Column("AGE", lambda item: age(item.metadata.creation_timestamp or item.status.start_time), right=True),
     Column("ARCHIVED", lambda item: str(item.status.counts.archived), right=True, wide=True),
     Column("REJECTED", lambda item: str(item.status.counts.rejected), right=True, wide=True),
@@ -110,7 +123,11 @@ def columns_for(resource: type[Resource]) -> Sequence[Column]:
 
 def table(resources: Sequence[Resource], columns: Sequence[Column], *, wide: bool = False) -> str:
     """The resources, a line each, below their heads."""
-    shown = [column for column in columns if wide or not column.wide]
+    shown = [
+        column
+        for column in columns
+        if (wide or not column.wide) and not (column.optional and not any(map(column.cell, resources)))
+    ]
     cells = [[clean(column.cell(item)) for column in shown] for item in resources]
     if not wide:
         cells = [[fit(cell, _LONGEST) for cell in row] for row in cells]

@@ -23,15 +23,15 @@ from typing import Any, Final, Generic, NoReturn, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from poise_lib.llm.config import ClientConfig
-from poise_lib.llm.dialect import Dialect, Message, Structure, loosened, simpler
+from poise_lib.llm.dialect import REPAIR_WORDS, Dialect, Message, Structure, loosened, simpler
 from poise_lib.llm.errors import CannotFollowSchema, LLMError, PriceUnknown, Refused, UnknownModel, WrongKey
 from poise_lib.llm.extraction import extract
-from poise_lib.llm.failures import Advice, Failure, describe, judge
+from poise_lib.llm.failures import Advice, Failure, describe, judge, recorded
 from poise_lib.llm.purse import Purse
 from poise_lib.llm.schema import schema_text
 from poise_lib.llm.transcript import Exchange, Transcript, shown_url
 from poise_lib.llm.usage import bounds, broken, charge, nothing, worst
-from poise_lib.llm.wire import Broken, NoReply, NotSent, Rejected, Reply, list_models, sdk_client, send
+from poise_lib.llm.wire import TASK_HEADER, Broken, NoReply, NotSent, Rejected, Reply, list_models, sdk_client, send
 from poise_lib.resources.llm import Spend
 
 T = TypeVar("T", bound=BaseModel)
@@ -120,7 +120,7 @@ class Client:
         try:
             return await self._asked(messages, answer, purse, problems, exchanges)
         except LLMError as error:
-            error.transcript = self._transcript(exchanges)
+            error.transcript = self._transcript(exchanges, purse)
             raise
 
     async def check(self, purse: Purse) -> Capabilities:
@@ -164,7 +164,7 @@ class Client:
             if found.value is not None:
                 problem = (problems(found.value) if problems is not None else None) or ""
                 if not problem:
-                    return Answer(found.value, _total(exchanges), self._transcript(exchanges))
+                    return Answer(found.value, _total(exchanges), self._transcript(exchanges, purse))
             if reply.finish == "length":
                 problem = (
                     f"the answer reached its limit of {self.config.max_output_tokens} tokens and was cut; {problem}"
@@ -188,6 +188,7 @@ class Client:
     ) -> tuple[Reply, int]:
         """One whole reply, and the index of its exchange."""
         config = self.config
+        headers = {TASK_HEADER: purse.task} if config.replay_url else None
         while True:
             dialect = self._dialect
             async with self._slots:
@@ -199,19 +200,35 @@ class Client:
                 call = purse.reserve(most)
                 # From here to `settle` anything may end this process: then the worst case stays charged.
                 try:
-                    reply = await send(self._sdk, body, limit, config.timeout)
+                    reply = await send(self._sdk, body, limit, config.timeout, headers)
                 except NoReply as error:
                     failed = error
                     free = isinstance(error, NotSent) or (isinstance(error, Rejected) and error.free)
                     received = error.received if isinstance(error, Broken) else ""
                     charged = nothing() if free else broken(received, within, config.price)
                     purse.settle(call, charged)
-                    exchanges.append(Exchange(body, received, charged=charged.to_document(), problem=describe(error)))
+                    exchanges.append(
+                        Exchange(
+                            body,
+                            received,
+                            charged=charged.to_document(),
+                            problem=describe(error),
+                            failure=recorded(error, config),
+                        )
+                    )
                 else:
                     charged = charge(reply.usage, reply.received, within, config.price)
                     purse.settle(call, charged)
                     exchanges.append(
-                        Exchange(body, reply.content, reply.reasoning, reply.finish, reply.usage, charged.to_document())
+                        Exchange(
+                            body,
+                            reply.content,
+                            reply.reasoning,
+                            reply.finish,
+                            reply.usage,
+                            charged.to_document(),
+                            refusal=reply.refusal,
+                        )
                     )
                     return reply, len(exchanges) - 1
             await self._after(failed, dialect, retries)
@@ -252,12 +269,12 @@ class Client:
         shown = reply.content if len(reply.content) <= _SHOWN else reply.content[:_SHOWN] + " [...]"
         told = f"That cannot be used: {problem}.\nAnswer again, with one whole JSON object and nothing else."
         if self._dialect.structure is Structure.JSON_SCHEMA:  # in the other forms it is said anyway
-            told += f" It must fit this JSON schema:\n{schema_text(answer)}"
+            told += REPAIR_WORDS + schema_text(answer)
         return [Message("assistant", shown or "(nothing)"), Message("user", told)]
 
-    def _transcript(self, exchanges: Sequence[Exchange]) -> Transcript:
+    def _transcript(self, exchanges: Sequence[Exchange], purse: Purse) -> Transcript:
         endpoint = shown_url(self.config.base_url)
-        return Transcript(endpoint, self.config.model, tuple(exchanges), self.config.scrubber)
+        return Transcript(endpoint, self.config.model, tuple(exchanges), self.config.scrubber, purse.task)
 
     def _clean(self, text: str) -> str:
         return self.config.scrubber.text(text)

@@ -16,6 +16,9 @@ from poise_lib.resources.llm import LLMSettings, StructuredOutput, SystemPrompt
 ENV_KEY: Final = "OPENAI_API_KEY"
 """The key: set by the user on one machine, from ``secretRef`` in a pod."""
 ENV_URL: Final = "OPENAI_BASE_URL"
+ENV_REPLAY: Final = "POISE_LLM_REPLAY_URL"
+"""Where ``poise replay`` answers from transcripts: wins over every other address, and is used for nothing else."""
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 DEFAULT_URL: Final = "https://api.openai.com/v1"
 
 
@@ -52,6 +55,8 @@ class ClientConfig:
     stream: bool = True
     """An answer that streams shows that the server is alive, so that silence can be cut short."""
     backoff: Backoff = Backoff()
+    replay_url: str = ""
+    """Where requests really go in a replay; ``base_url`` stays what messages and transcripts name."""
 
     @classmethod
     def of(cls, settings: LLMSettings, environment: Mapping[str, str]) -> ClientConfig:
@@ -62,11 +67,16 @@ class ClientConfig:
             environment: of the process.
 
         Raises:
-            InvalidInputError: an address or a duration in it is none.
+            InvalidInputError: an address or a duration in it is none, or a replay is not on this machine.
         """
         url = settings.base_url or environment.get(ENV_URL, "").strip() or DEFAULT_URL
         if not url.startswith(("http://", "https://")):
             raise InvalidInputError(f"{ENV_URL} must be an address such as {DEFAULT_URL}, but is {url!r}")
+        replay = environment.get(ENV_REPLAY, "").strip()
+        if replay and urlsplit(replay).hostname not in _LOOPBACK:
+            raise InvalidInputError(
+                f"{ENV_REPLAY} is for `poise replay` and must be an address of this machine, but is {replay!r}; unset it"
+            )
         return cls(
             model=settings.model,
             base_url=url,
@@ -82,6 +92,9 @@ class ClientConfig:
             structured_output=settings.structured_output,
             system_prompt=settings.system_prompt,
             price=price_of(settings.model, settings.prices),
+            # What was waited for when it was recorded need not be waited for again.
+            backoff=Backoff(0.01, 0.05) if replay else Backoff(),
+            replay_url=replay,
         )
 
     @property

@@ -35,6 +35,14 @@ _FIRST: Final = {
 }
 
 
+SCHEMA_WORDS: Final = (
+    "\n\nAnswer with one JSON object and nothing else. It must be valid JSON and fit this JSON schema:\n"
+)
+"""Before the schema, where it is said in words; the schema ends the message."""
+REPAIR_WORDS: Final = " It must fit this JSON schema:\n"
+"""The same in a repair where the schema goes beside the messages."""
+
+
 @dataclass(frozen=True)
 class Message:
     """One message of a conversation."""
@@ -109,12 +117,8 @@ def _sendable(text: str) -> str:
 
 def with_schema(messages: Sequence[Message], answer: type[BaseModel]) -> list[Message]:
     """The messages with the schema said in words at the end of the last one (which JSON mode wants too)."""
-    told = (
-        "\n\nAnswer with one JSON object and nothing else. It must be valid JSON and fit this JSON schema:\n"
-        + schema_text(answer)
-    )
     *before, last = messages
-    return [*before, replace(last, content=last.content + told)]
+    return [*before, replace(last, content=last.content + SCHEMA_WORDS + schema_text(answer))]
 
 
 def without_system(messages: Sequence[Message]) -> list[Message]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Any, Final
 
 from poise_lib.llm.config import ClientConfig
 from poise_lib.llm.dialect import Dialect
@@ -24,6 +25,13 @@ from poise_lib.llm.errors import (
 from poise_lib.llm.transcript import shown_url
 from poise_lib.llm.wire import NoReply, NotSent, Rejected
 from poise_lib.resources.messages import closest
+
+REJECTED: Final = "rejected"
+NOT_SENT: Final = "not-sent"
+BROKEN: Final = "broken"
+"""Kinds of failures in a transcript."""
+NOT_RECORDED: Final = "poise_not_recorded"
+"""Code of a replay's refusal: no transcript has what it was asked."""
 
 
 class Failure(Enum):
@@ -48,6 +56,18 @@ class Advice:
 def describe(error: NoReply) -> str:
     """The failure in a transcript."""
     return f"status {error.status}: {error.complaint}" if isinstance(error, Rejected) else str(error)
+
+
+def recorded(error: NoReply, config: ClientConfig) -> dict[str, Any]:
+    """The failure for a replay: what is needed to fail in the same way again.
+
+    A wait that was waited for is left out: a replay has no need of it.  One beyond all patience ended the question.
+    """
+    if isinstance(error, Rejected):
+        told = {"kind": REJECTED, "status": error.status, "code": error.code, "complaint": error.complaint}
+        wait = error.retry_after
+        return {**told, "retryAfter": wait} if wait is not None and wait > config.backoff.patience else told
+    return {"kind": NOT_SENT if isinstance(error, NotSent) else BROKEN}
 
 
 def judge(error: NoReply, config: ClientConfig, dialect: Dialect, listed: Sequence[str] = ()) -> tuple[Failure, Advice]:
@@ -77,6 +97,8 @@ def judge(error: NoReply, config: ClientConfig, dialect: Dialect, listed: Sequen
 def _rejected(
     error: Rejected, config: ClientConfig, dialect: Dialect, where: str, listed: Sequence[str]
 ) -> tuple[Failure, Advice]:
+    if error.code == NOT_RECORDED:
+        return Failure.LASTING, Advice(RequestRefused, f"the replay has no answer: {error.complaint}")
     said, text = f"it says: {error.complaint}", f"{error.complaint} {error.code}".lower()
     if error.status == 402 or re.search(r"insufficient_quota|insufficient (balance|credit|funds)", text):
         message = f"the account behind the API key has no credit left at {where}; top it up or give another key; {said}"

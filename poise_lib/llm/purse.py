@@ -41,6 +41,11 @@ class Purse:
         self._count = 0
 
     @property
+    def task(self) -> str:
+        """Digest of the task's input, by which its books are kept; empty for a purse in memory."""
+        return self._folder.name if self._folder is not None else ""
+
+    @property
     def spent(self) -> Spend:
         """By this attempt and all before it; calls that were not settled count in full.
 

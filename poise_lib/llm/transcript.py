@@ -72,15 +72,26 @@ class Exchange:
     """What the ledger counts for it."""
     problem: str = ""
     """Why the answer was not taken: an error, or what does not fit the schema."""
+    refusal: str = ""
+    """The model's own words when it declines."""
+    failure: Mapping[str, Any] = field(default_factory=dict)
+    """How a call failed, for a replay: its kind, and the status, code and wait that the server gave."""
 
     def to_document(self) -> dict[str, Any]:
         """As it is kept; what is empty is left out."""
-        answer = {"content": self.content, "reasoning": self.reasoning, "finish": self.finish, "usage": self.usage}
+        answer = {
+            "content": self.content,
+            "reasoning": self.reasoning,
+            "refusal": self.refusal,
+            "finish": self.finish,
+            "usage": self.usage,
+        }
         document = {
             "request": self.request,
             "answer": {key: value for key, value in answer.items() if value},
             "charged": self.charged,
             "problem": self.problem,
+            "failure": self.failure,
         }
         return {key: value for key, value in document.items() if value}
 
@@ -93,6 +104,8 @@ class Transcript:
     model: str
     exchanges: tuple[Exchange, ...]
     scrubber: Scrubber = field(default_factory=Scrubber, repr=False)
+    task: str = ""
+    """Digest of the task's input, which tells equal questions of different tasks apart; empty outside a search."""
 
     def to_document(self) -> dict[str, Any]:
         """The document that is kept, without secrets."""
@@ -103,7 +116,7 @@ class Transcript:
                 "exchanges": [exchange.to_document() for exchange in self.exchanges],
             }
         )
-        return document
+        return {**document, "task": self.task} if self.task else document
 
     def to_bytes(self) -> bytes:
         """The artifact."""

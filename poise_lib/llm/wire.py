@@ -18,6 +18,8 @@ import openai
 
 from poise_lib.llm.config import ClientConfig
 
+TASK_HEADER: Final = "X-Poise-Task"
+"""Digest of the task's input; sent to a replay only."""
 _BYTES_A_TOKEN: Final = 64
 """Beyond this times the limit an answer is not read on: a server that streams for ever would fill the memory."""
 _NEVER_SENT: Final = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "InvalidURL"})
@@ -79,7 +81,7 @@ def sdk_client(config: ClientConfig) -> openai.AsyncOpenAI:
     """The SDK's client for these settings.  A server without keys gets one that means nothing."""
     return openai.AsyncOpenAI(
         api_key=config.key or "none",
-        base_url=config.base_url,
+        base_url=config.replay_url or config.base_url,
         max_retries=0,
         timeout=openai.Timeout(
             config.timeout,
@@ -89,7 +91,13 @@ def sdk_client(config: ClientConfig) -> openai.AsyncOpenAI:
     )
 
 
-async def send(sdk: openai.AsyncOpenAI, body: Mapping[str, Any], limit: int, timeout: float) -> Reply:
+async def send(
+    sdk: openai.AsyncOpenAI,
+    body: Mapping[str, Any],
+    limit: int,
+    timeout: float,
+    headers: Mapping[str, str] | None = None,
+) -> Reply:
     """Send one request and read its whole answer.
 
     Args:
@@ -97,11 +105,14 @@ async def send(sdk: openai.AsyncOpenAI, body: Mapping[str, Any], limit: int, tim
         body: of the request.
         limit: tokens of the answer at most.
         timeout: seconds for all of it.
+        headers: that this request has beside the usual ones.
 
     Raises:
         NoReply: there is no whole answer; one of its three kinds.
     """
     parts = _Parts()
+    if headers:
+        body = {**body, "extra_headers": dict(headers)}
     try:
         async with asyncio.timeout(timeout):
             if body.get("stream"):

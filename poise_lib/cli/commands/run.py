@@ -26,25 +26,43 @@ def run(ctx: click.Context, file: Path, state: Path | None, workers: int | None,
     poise run examples/quickstart.yaml
     poise run examples/search.yaml --workers 2 --state /data/search.poise
     poise run examples/quickstart.yaml --output json | jq .best.confirmation.verdict
+
+    A search with a language model (spec.proposer.type LLM) takes its key from OPENAI_API_KEY and the address from
+    spec.proposer.llm.baseURL or OPENAI_BASE_URL. A model that cannot be used ends with exit code 7 and says why.
     """
     from poise_lib.cli.checks import load_search, require_engine
     from poise_lib.cli.commands.tree import draw
     from poise_lib.cli.lineage import build_forest
     from poise_lib.cli.progress import observer
-    from poise_lib.cli.report import manifest_name, report_document, report_lines
+    from poise_lib.cli.report import manifest_name, model_trouble, report_document, report_lines
     from poise_lib.cli.state import default_state, read_state
+    from poise_lib.cli.surroundings import (
+        ENV_LITERATURE,
+        environment,
+        keep_literature,
+        model_of,
+        require_model_client,
+        warnings,
+    )
     from poise_lib.cli.text import echo_document
     from poise_lib.errors import EngineError
     from poise_lib.local.runner import Interrupted, run_search
+    from poise_lib.plain import clean
     from poise_lib.resources.search import SearchPhase
 
     search = load_search(file)
     require_engine()
+    if model_of(search) is not None:
+        require_model_client()
     if seed is not None:
         search = search.model_copy(update={"spec": search.spec.model_copy(update={"seed": seed})})
     where = state or default_state(search.metadata.name)
     click.echo(f"Search {search.metadata.name}, state in {where}", err=True)
-    with observer(live=_is_terminal(ctx)) as shown:
+    literature = keep_literature(search, file, where)
+    for warning in warnings(search, file):
+        click.echo(clean(f"Warning: {warning}"), err=True)
+    given = {ENV_LITERATURE: str(literature)} if literature is not None else {}
+    with environment(given), observer(live=_is_terminal(ctx)) as shown:
         try:
             run_search(search, where, workers=workers, observer=shown)
         except Interrupted:
@@ -59,10 +77,14 @@ def run(ctx: click.Context, file: Path, state: Path | None, workers: int | None,
         from poise_lib.plain import json_text
 
         echo_document(json_text(report_document(snapshot)))
+    elif (trouble := model_trouble(snapshot.search)) is not None and not snapshot.candidates:
+        raise trouble  # nothing was begun: there is nothing to report but this
     else:
         click.echo(draw(build_forest(snapshot.search, snapshot.candidates)))
         click.echo()
         click.echo("\n".join(report_lines(snapshot, manifest_name(file))))
+    if (trouble := model_trouble(snapshot.search)) is not None:
+        raise trouble
     if snapshot.search.status.phase is SearchPhase.FAILED:
         raise EngineError(f"search {search.metadata.name} failed: {snapshot.search.status.message}")
 

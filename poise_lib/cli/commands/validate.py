@@ -12,18 +12,25 @@ import click
 def validate(files: tuple[Path, ...]) -> None:
     """Check manifests: fields, types, ranges, cross-field rules, and that what they name exists.
 
+    Warnings on stderr say what this machine lacks for a search with a language model; they do not change the exit code.
+
     \b
     poise validate examples/search.yaml
     poise validate *.yaml && echo all good
     """
     from poise_lib.cli.checks import load_checked
+    from poise_lib.cli.surroundings import warnings
     from poise_lib.errors import InvalidInputError
+    from poise_lib.plain import clean
+    from poise_lib.resources import Search
 
     problems: list[str] = []
     for file in files:
         try:
             for resource in load_checked(file):
                 click.echo(f"{file}: {resource.kind} {resource.metadata.name} is valid")
+                for warning in warnings(resource, file) if isinstance(resource, Search) else ():
+                    click.echo(clean(f"{file}: warning: {warning}"), err=True)
         except InvalidInputError as error:
             problems.append(str(error))
     if problems:

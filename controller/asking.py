@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from controller.api import Document
-from poise_lib.llm.config import ENV_KEY
+from poise_lib.llm.config import ENV_KEY, ENV_LITERATURE
 from poise_lib.names import GROUP
 from poise_lib.resources import Search
 from poise_lib.resources.llm import LLMSettings
@@ -18,8 +18,6 @@ from poise_lib.tasks.protocol import SPLIT_KINDS, TaskRequest
 
 LABEL_ASKS: Final = f"{GROUP}/asks-model"
 LITERATURE: Final = "/literature"
-ENV_LITERATURE: Final = "POISE_LITERATURE"
-"""Where the task finds the texts of ``literature.configMap``, each key a file."""
 _VOLUME: Final = "literature"
 
 

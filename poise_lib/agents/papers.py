@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
 from poise_lib.errors import InvalidInputError
+from poise_lib.llm.config import ENV_LITERATURE
 from poise_lib.prompts.literature import Literature, curated, load_literature
-
-ENV_LITERATURE: Final = "POISE_LITERATURE"
-"""A file of papers, or a folder of such files."""
 
 
 def literature(environment: Mapping[str, str]) -> Literature:

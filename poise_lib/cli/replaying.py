@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from poise_lib.cli.money import long_line
 from poise_lib.cli.state import Snapshot
-from poise_lib.cli.surroundings import ENV_LITERATURE, LITERATURE_COPY, model_of
+from poise_lib.cli.surroundings import LITERATURE_COPY, model_of
 from poise_lib.errors import InvalidInputError, PoiseError
 from poise_lib.resources import Search
 from poise_lib.resources.search import SearchStatus
@@ -85,7 +85,7 @@ def again(snapshot: Snapshot) -> Search:
 
 def variables(snapshot: Snapshot, server: ReplayServer) -> dict[str, str | None]:
     """The environment of the replay's tasks: the server in place of the model, the literature that was used."""
-    from poise_lib.llm.config import ENV_KEY, ENV_REPLAY, ENV_URL
+    from poise_lib.llm.config import ENV_KEY, ENV_LITERATURE, ENV_REPLAY, ENV_URL
 
     literature = snapshot.path.resolve() / LITERATURE_COPY
     return {

@@ -15,8 +15,6 @@ from poise_lib.errors import EngineError, InvalidInputError
 from poise_lib.resources import Search
 from poise_lib.resources.llm import LLMSettings
 
-ENV_LITERATURE: Final = "POISE_LITERATURE"
-"""Absolute path of the team's own literature, for tasks."""
 LITERATURE_COPY: Final = "literature.yaml"
 """In a state directory: what its tasks were given, so that a replay gives them the same."""
 

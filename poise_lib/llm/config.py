@@ -18,6 +18,21 @@ ENV_KEY: Final = "OPENAI_API_KEY"
 ENV_URL: Final = "OPENAI_BASE_URL"
 ENV_REPLAY: Final = "POISE_LLM_REPLAY_URL"
 """Where ``poise replay`` answers from transcripts: wins over every other address, and is used for nothing else."""
+ENV_LITERATURE: Final = "POISE_LITERATURE"
+"""A team's own papers: a file, or a folder of files."""
+ENVIRONMENT: Final = (
+    ENV_KEY,
+    ENV_URL,
+    ENV_REPLAY,
+    ENV_LITERATURE,
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+)
+"""All that a task which asks a model needs of the environment, and no other task gets."""
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 DEFAULT_URL: Final = "https://api.openai.com/v1"
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from poise_lib.artifacts.store import disk_errors
 from poise_lib.errors import StateError
+from poise_lib.llm.config import ENVIRONMENT
 from poise_lib.local.state import StateDir
 from poise_lib.tasks.protocol import MAX_RESULT_BYTES, FrameReader, TaskRequest, TaskResult, time_limit
 
@@ -56,9 +57,10 @@ class RunningTask:
         return time.monotonic() - self.started
 
 
-def _environment() -> dict[str, str]:
-    """What a task's process sees of ours: nothing secret, and one thread for numerical libraries."""
-    kept = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+def _environment(request: TaskRequest) -> dict[str, str]:
+    """What a task's process sees of ours: one thread for numerical libraries, and a key only where a model is asked."""
+    wanted = (*_PASSED_ON, *ENVIRONMENT) if request.asks_a_model else _PASSED_ON
+    kept = {name: os.environ[name] for name in wanted if name in os.environ}
     return {**kept, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PYTHONHASHSEED": "0"}
 
 
@@ -100,7 +102,7 @@ async def run_task(
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=errors,
-                env=_environment(),
+                env=_environment(request),
                 start_new_session=True,
                 limit=MAX_RESULT_BYTES,
             )

@@ -37,7 +37,6 @@ def run(ctx: click.Context, file: Path, state: Path | None, workers: int | None,
     from poise_lib.cli.report import manifest_name, model_trouble, report_document, report_lines
     from poise_lib.cli.state import default_state, read_state
     from poise_lib.cli.surroundings import (
-        ENV_LITERATURE,
         environment,
         keep_literature,
         model_of,
@@ -46,6 +45,7 @@ def run(ctx: click.Context, file: Path, state: Path | None, workers: int | None,
     )
     from poise_lib.cli.text import echo_document
     from poise_lib.errors import EngineError
+    from poise_lib.llm.config import ENV_LITERATURE
     from poise_lib.local.runner import Interrupted, run_search
     from poise_lib.plain import clean
     from poise_lib.resources.search import SearchPhase

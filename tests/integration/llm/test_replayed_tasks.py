@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.integration.llm.tasks_world import KEY, Tasks
-
 from poise_lib.llm.recording import Recording, transcripts_in
 from poise_lib.llm.replay import ReplayServer
 from poise_lib.tasks import documents as d
 from poise_lib.tasks.protocol import TaskResult
+from tests.integration.llm.tasks_world import KEY, Tasks
 from tests.llm.script import Script
 from tests.llm.server import ScriptedServer
 

@@ -67,7 +67,7 @@ class Prices(Model):
 
 
 class Literature(Model):
-    """Texts that every proposal may draw on."""
+    """A team's own papers, which every proposal may draw on."""
 
     model_config = ConfigDict(
         json_schema_extra=cel(
@@ -75,8 +75,8 @@ class Literature(Model):
         )
     )
 
-    config_map: ObjectName | None = Field(None, description="In a cluster: a ConfigMap; each key is a text.")
-    file: ShortText | None = Field(None, description="On one machine: a text file, relative to the manifest.")
+    config_map: ObjectName | None = Field(None, description="In a cluster: a ConfigMap; each key is a file of papers in YAML.")
+    file: ShortText | None = Field(None, description="On one machine: a file of papers in YAML, relative to the manifest.")
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Literature:
@@ -125,7 +125,7 @@ class LLMSettings(Model):
     )
     system_prompt: SystemPrompt = Field(SystemPrompt.AUTO, description="Where instructions go.")
     prices: Prices | None = Field(None, description="Prices of the model, in place of the table that POISE ships.")
-    literature: Literature | None = Field(None, description="Texts that every proposal may draw on.")
+    literature: Literature | None = Field(None, description="A team's own papers, which every proposal may draw on.")
     principles_every: int = Field(
         4, ge=0, le=1000, description="Rounds after which the archive is distilled into principles anew; 0: at the end."
     )

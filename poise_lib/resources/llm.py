@@ -75,8 +75,12 @@ class Literature(Model):
         )
     )
 
-    config_map: ObjectName | None = Field(None, description="In a cluster: a ConfigMap; each key is a file of papers in YAML.")
-    file: ShortText | None = Field(None, description="On one machine: a file of papers in YAML, relative to the manifest.")
+    config_map: ObjectName | None = Field(
+        None, description="In a cluster: a ConfigMap; each key is a file of papers in YAML."
+    )
+    file: ShortText | None = Field(
+        None, description="On one machine: a file of papers in YAML, relative to the manifest."
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Literature:

@@ -41,7 +41,7 @@ def plan(observed: Observed) -> tuple[Action, ...]:
     Returns:
         Updates and creations first, in an order in which none refers to what comes later; then at most as many
         :class:`StartTask` as ``budget.concurrent`` leaves room for.  The search's own status, which sums up the others,
-        comes last, in a plan that changes nothing else: no task waits for it, but one that a ledger has to allow.
+        comes last: no task waits for it, but one that a ledger has to allow.
     """
     asked = Asked(observed.tasks)
     observed = replace(observed, tasks=asked)
@@ -63,7 +63,7 @@ def plan(observed: Observed) -> tuple[Action, ...]:
     told_now = Update(observed.search.model_copy(update={"status": status}))
     if ledger != observed.search.status.ledger:
         return (*changes, told_now, *going)  # what a task may spend is written down before it starts
-    return (*changes, *going) if changes else (*going, told_now)
+    return (*changes, *going, told_now)
 
 
 def _affordable(starts: list[StartTask], observed: Observed) -> list[StartTask]:

@@ -12,8 +12,8 @@ import pytest
 from poise_lib.cli import progress, report
 from poise_lib.cli.money import cost, dollars, long_line, per_candidate, tokens
 from poise_lib.cli.state import read_state
-from poise_lib.cli.surroundings import ENV_LITERATURE, environment, is_local
-from poise_lib.llm.config import ENV_KEY, ENV_REPLAY, ENV_URL
+from poise_lib.cli.surroundings import environment, is_local
+from poise_lib.llm.config import ENV_KEY, ENV_LITERATURE, ENV_REPLAY, ENV_URL
 from poise_lib.local import runner
 from poise_lib.local.runner import RunView
 from poise_lib.local.state import StateDir

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from controller.jobs import JobState, JobView, Outcome
 from poise_lib.search import TaskObservation, TaskState
@@ -16,19 +16,6 @@ FREE_DISRUPTIONS: Final = 3
 """Attempts taken away after which the next one still starts at once."""
 FIRST_PAUSE: Final = 10.0
 LONGEST_PAUSE: Final = 300.0
-
-
-class Consulted(dict[str, TaskObservation]):
-    """Tasks by name, remembering which ones a plan asked about: those are still needed."""
-
-    def __init__(self, tasks: dict[str, TaskObservation]) -> None:
-        super().__init__(tasks)
-        self.names: set[str] = set()
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Look a task up."""
-        self.names.add(name)
-        return super().get(name, default)
 
 
 def observe(

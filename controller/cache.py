@@ -1,6 +1,6 @@
 """The watched objects as models, by search, with our own writes laid over them.
 
-kopf's indexes follow the watch streams; what we wrote a moment ago may not have come back yet.  The newer of the two
+The watches follow the API server; what we wrote a moment ago may not have come back yet.  The newer of the two
 counts, by resourceVersion, so that a reconcile sees its own writes and does not ask for them again.
 """
 
@@ -37,7 +37,7 @@ class Broken:
     problem: str
 
 
-Watched = Search | Candidate | Evaluation | JobView | Broken
+Item = Search | Candidate | Evaluation | JobView | Broken
 
 
 def parse(body: Document) -> Search | Candidate | Evaluation | Broken:
@@ -65,18 +65,18 @@ def key_of(body: Document) -> Key | None:
     return (metadata["namespace"], name) if name else None
 
 
-def version_of(item: Watched) -> int:
+def version_of(item: Item) -> int:
     """The object's resourceVersion; numbers, as a server of one cluster gives them."""
     raw = item.resource_version if isinstance(item, JobView | Broken) else item.metadata.resource_version
     return int(raw or 0)
 
 
-def name_of(item: Watched) -> str:
+def name_of(item: Item) -> str:
     """The object's name."""
     return item.name if isinstance(item, JobView | Broken) else item.metadata.name
 
 
-def uid_of(item: Watched) -> str:
+def uid_of(item: Item) -> str:
     """The object's uid: another one of the same name is another object."""
     return item.uid if isinstance(item, JobView | Broken) else item.metadata.uid or ""
 
@@ -85,19 +85,19 @@ def uid_of(item: Watched) -> str:
 class Overlay:
     """Our own writes of one kind of object, until the watch has caught up with them."""
 
-    written: dict[Key, dict[str, Watched]] = field(default_factory=dict)
+    written: dict[Key, dict[str, Item]] = field(default_factory=dict)
     removed: dict[Key, dict[str, int]] = field(default_factory=dict)
     """Names we deleted, with the version that was deleted."""
     gone: dict[str, None] = field(default_factory=dict)
     """Uids whose deletion the watch has told lately: it may do so before the answer to our own write is in."""
 
-    def put(self, key: Key, item: Watched) -> None:
+    def put(self, key: Key, item: Item) -> None:
         """Remember what a write returned."""
         if uid_of(item) in self.gone:
             return
         self.written.setdefault(key, {})[name_of(item)] = item
 
-    def drop(self, key: Key, item: Watched) -> None:
+    def drop(self, key: Key, item: Item) -> None:
         """Remember that it is deleted."""
         if uid_of(item) in self.gone:
             return

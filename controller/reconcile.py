@@ -23,7 +23,7 @@ from controller.api import (
     ApiError,
     Document,
 )
-from controller.attempts import Consulted, observe
+from controller.attempts import observe
 from controller.cache import Broken, Key, Overlay
 from controller.events import Happening, happenings, publish, unreadable
 from controller.jobs import JobState, JobView, Outcome, job_name, view
@@ -38,7 +38,7 @@ from poise_lib.errors import InvalidInputError
 from poise_lib.names import LABEL_SEARCH, REASON_TASK_FAILED
 from poise_lib.resources import Candidate, Evaluation, Search
 from poise_lib.resources.search import DeletionPolicy
-from poise_lib.search import Action, Create, Observed, StartTask, TaskState, Update, plan
+from poise_lib.search import Action, Asked, Create, Observed, StartTask, TaskState, Update, plan
 from poise_lib.search.candidates import owner
 from poise_lib.tasks.protocol import TaskFault, TaskRequest, TaskResult
 
@@ -118,7 +118,7 @@ class Reconciler:
             await self._judge(key, picture)
             now = time.time()
             results, faults = self.results.setdefault(key, {}), self.faults.setdefault(key, {})
-            tasks = Consulted(observe(picture.jobs.values(), results, faults, now))
+            tasks = Asked(observe(picture.jobs.values(), results, faults, now))
             observed = Observed(picture.search, picture.candidates, picture.evaluations, tasks, now, blocked=blocked)
             planned = await asyncio.to_thread(plan, observed)
             in_the_way = first_in_the_way(planned, picture.broken)

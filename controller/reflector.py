@@ -74,14 +74,10 @@ class Reflector:
                     await self._list()
                 await self._watch()
                 failures = 0
-            except ApiError as error:
-                if error.status == GONE:
+            except (ApiError, OSError, TimeoutError) as error:
+                if isinstance(error, ApiError) and error.status == GONE:
                     self.version = ""
                     continue
-                failures += 1
-                log.warning("a watch was refused", resource=self.resource.plural, error=str(error))
-                await self.wait(min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** min(failures - 1, 10)))
-            except (OSError, TimeoutError) as error:
                 failures += 1
                 log.warning("a watch broke off", resource=self.resource.plural, error=str(error))
                 await self.wait(min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** min(failures - 1, 10)))

@@ -26,7 +26,7 @@ async def distill(
     Raises:
         LLMError: there are none.
     """
-    prompt = principles_prompt(entries, previous=said_before(previous), directive=directive, **voice.limits)
+    prompt = principles_prompt(entries, previous=said_before(previous), directive=directive, budget=voice.budget)
     said = await voice.ask(prompt, Principles)
     return tuple(
         Principle(

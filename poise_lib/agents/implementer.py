@@ -56,8 +56,8 @@ async def implement(voice: Voice, proposal: Proposal, design: Design, parent: Ex
         LLMError: there is no plan or no code.
     """
     start = parent or Exhibit(entry=Entry(name="grpo", title="GRPO"), source=zoo_source("grpo"))
-    plan = await voice.ask(plan_prompt(design, start, **voice.limits), Plan)
-    code = await voice.ask(code_prompt(design, plan.value, start, **voice.limits), Code)
+    plan = await voice.ask(plan_prompt(design, start, budget=voice.budget), Plan)
+    code = await voice.ask(code_prompt(design, plan.value, start, budget=voice.budget), Code)
     return await _compared(voice, proposal, design, plain(code.value.source), number=1)
 
 
@@ -77,7 +77,7 @@ async def mend(
     Raises:
         LLMError: there is no repaired code.
     """
-    prompt = repair_prompt(design, written, findings, revision=revision - 1, **voice.limits)
+    prompt = repair_prompt(design, written, findings, revision=revision - 1, budget=voice.budget)
     code = await voice.ask(prompt, Code)
     return await _compared(voice, proposal, design, plain(code.value.source), number=revision)
 
@@ -88,7 +88,7 @@ async def _compared(voice: Voice, proposal: Proposal, design: Design, source: st
     if not any(item.status == "failed" for item in findings):
         return Written(source, findings)
     try:
-        prompt = repair_prompt(design, source, findings, revision=number, **voice.limits)
+        prompt = repair_prompt(design, source, findings, revision=number, budget=voice.budget)
         code = await voice.ask(prompt, Code)
     except (LLMError, InvalidInputError):
         return Written(source, findings)  # verification says the rest
@@ -102,7 +102,7 @@ async def _findings(voice: Voice, proposal: Proposal, design: Design, source: st
     if found:
         return found
     try:
-        judgement = (await voice.ask(judge_prompt(design, source, **voice.limits), Judgement)).value
+        judgement = (await voice.ask(judge_prompt(design, source, budget=voice.budget), Judgement)).value
     except (LLMError, InvalidInputError):
         return ()  # without a judge the rules decide
     return judged(True, judgement, proposal.mechanisms)[1]

@@ -19,6 +19,7 @@ from poise_lib.prompts import (
     Direction,
     Exhibit,
     Literature,
+    Prompt,
     Reference,
     Tier,
     critic_prompt,
@@ -76,6 +77,34 @@ class Brief:
                     found.setdefault(name, Reference(self._exhibit(name), tier))
         return tuple(found.values())
 
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """Where the proposals go, one each."""
+        wanted = directions(
+            self.parent,
+            self.references,
+            self.literature,
+            self.count,
+            seed=self.seed,
+            round=self.round,
+            slot=self.slot,
+        )
+        return tuple(wanted)
+
+    def prompt(self, direction: Direction, *, budget: int) -> Prompt:
+        """What is asked along a direction, in at most so many tokens."""
+        return propose_prompt(
+            self.parent,
+            direction,
+            references=self.references,
+            archive=self.entries,
+            literature=self.literature,
+            directive=self.directive,
+            objective=self.objective,
+            principles=said_before(self.principles),
+            budget=budget,
+        )
+
     def _exhibit(self, name: str) -> Exhibit:
         shown = next((exhibit for exhibit in self.exhibits if exhibit.entry.name == name), None)
         return shown or Exhibit(entry=next(entry for entry in self.entries if entry.name == name))
@@ -122,15 +151,7 @@ async def propose(voice: Voice, brief: Brief) -> Proposed:
 
 async def _drafts(voice: Voice, brief: Brief) -> tuple[list[Said[ProposalDraft]], list[str]]:
     """What came, each idea once, in the order of the directions; and what was left out."""
-    wanted = directions(
-        brief.parent,
-        brief.references,
-        brief.literature,
-        brief.count,
-        seed=brief.seed,
-        round=brief.round,
-        slot=brief.slot,
-    )
+    wanted = brief.directions
     answers = await together([functools.partial(_drafted, voice, brief, direction) for direction in wanted])
     failures = [answer for answer in answers if isinstance(answer, LLMError)]
     if len(failures) == len(answers):
@@ -149,18 +170,7 @@ async def _drafts(voice: Voice, brief: Brief) -> tuple[list[Said[ProposalDraft]]
 
 
 async def _drafted(voice: Voice, brief: Brief, direction: Direction) -> Said[ProposalDraft]:
-    prompt = propose_prompt(
-        brief.parent,
-        direction,
-        references=brief.references,
-        archive=brief.entries,
-        literature=brief.literature,
-        directive=brief.directive,
-        objective=brief.objective,
-        principles=said_before(brief.principles),
-        **voice.limits,
-    )
-    return await voice.ask(prompt, ProposalDraft)
+    return await voice.ask(brief.prompt(direction, budget=voice.budget), ProposalDraft)
 
 
 async def _criticised(voice: Voice, brief: Brief, draft: ProposalDraft, rules: Rules) -> Said[Critique]:
@@ -172,7 +182,7 @@ async def _criticised(voice: Voice, brief: Brief, draft: ProposalDraft, rules: R
         findings=rules.reasons,
         directive=brief.directive,
         objective=brief.objective,
-        **voice.limits,
+        budget=voice.budget,
     )
     return await voice.ask(prompt, Critique)
 

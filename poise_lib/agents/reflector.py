@@ -48,7 +48,7 @@ async def reflect(
                 archive=archive,
                 directive=directive,
                 invented=invented,
-                **voice.limits,
+                budget=voice.budget,
             )
             said = await voice.ask(prompt, ReflectionDraft)
         except (LLMError, InvalidInputError) as error:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 from poise_lib.errors import EngineError
 from poise_lib.llm.dialect import Message
 from poise_lib.llm.errors import AllotmentSpent, LLMError
-from poise_lib.llm.tokens import estimate
 from poise_lib.llm.transcript import Transcript
 from poise_lib.prompts import Prompt
 from poise_lib.prompts.responses import Answer
@@ -57,11 +56,6 @@ class Voice:
     """Of all questions, also of those that came to nothing, each once."""
     _asked: int = 0
     _answered: int = 0
-
-    @property
-    def limits(self) -> dict[str, Any]:
-        """What every prompt is cut to."""
-        return {"budget": self.budget, "estimate": estimate}
 
     async def ask(self, prompt: Prompt, answer: type[A]) -> Said[A]:
         """The answer to a prompt.

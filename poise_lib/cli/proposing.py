@@ -13,12 +13,12 @@ from poise_lib.cli.money import dollars
 from poise_lib.cli.state import Snapshot
 from poise_lib.cli.surroundings import LITERATURE_COPY, model_of
 from poise_lib.errors import InvalidInputError
-from poise_lib.prompts.directions import Direction, directions
-from poise_lib.prompts.exhibits import Exhibit, Reference, Tier, exhibit_of
-from poise_lib.prompts.literature import Literature, curated, load_literature
-from poise_lib.prompts.messages import propose_prompt
+from poise_lib.llm.config import ENV_LITERATURE
+from poise_lib.prompts.directions import Direction
+from poise_lib.prompts.exhibits import exhibit_of
+from poise_lib.prompts.literature import Literature
 from poise_lib.prompts.rendering import Prompt
-from poise_lib.prompts.responses import Principle, Principles, ProposalDraft
+from poise_lib.prompts.responses import ProposalDraft
 from poise_lib.resources import Search
 from poise_lib.resources.llm import LLMSettings, Spend
 from poise_lib.resources.search import ParentChoice
@@ -144,67 +144,37 @@ def prompts_for(snapshot: Snapshot, place: Place) -> tuple[Asked, ...]:
     Raises:
         InvalidInputError: the context is too small for what must be in it, or the kept literature is none.
     """
+    from poise_lib.agents.proposer import Brief
+
     search = snapshot.search
     settings = model_of(search) or LIBRARY_SETTINGS
     archive = _archive(snapshot, place.round)
-    exhibits = _exhibits(snapshot, archive)
-    parent = exhibits[place.parent.name]
-    tiers = (
-        (Tier.PARETO, place.parent.pareto),
-        (Tier.COMPLEMENTARY, place.parent.complementary),
-        (Tier.EXPLORATORY, place.parent.exploratory),
-    )
-    references = [Reference(exhibits[name], tier) for tier, names in tiers for name in names if name in exhibits]
-    papers = literature_of(snapshot)
-    wanted = directions(
-        parent,
-        references,
-        papers,
-        search.spec.strategy.proposals_per_parent,
+    candidates = {item.metadata.name: item for item in snapshot.candidates}
+    brief = Brief(
+        choice=place.parent,
+        entries=archive,
+        exhibits=tuple(exhibit_of(candidates[entry.name], entry) for entry in archive),
+        literature=literature_of(snapshot),
+        count=search.spec.strategy.proposals_per_parent,
         seed=search.spec.seed,
         round=place.round,
         slot=place.slot,
+        directive=search.spec.directive,
+        objective=search.spec.objective,
+        principles=search.status.principles,
     )
     return tuple(
-        Asked(
-            number,
-            direction,
-            propose_prompt(
-                parent,
-                direction,
-                references=references,
-                archive=archive,
-                literature=papers,
-                directive=search.spec.directive,
-                objective=search.spec.objective,
-                principles=_principles(search),
-                budget=settings.context_tokens,
-            ),
-        )
-        for number, direction in enumerate(wanted, 1)
+        Asked(number, direction, brief.prompt(direction, budget=settings.context_tokens))
+        for number, direction in enumerate(brief.directions, 1)
     )
 
 
 def literature_of(snapshot: Snapshot) -> Literature:
     """The papers that come with POISE, and the team's own that the search was run with."""
+    from poise_lib.agents.papers import literature
+
     own = snapshot.path / LITERATURE_COPY
-    return curated().with_own(load_literature(own)) if own.is_file() else curated()
-
-
-def _exhibits(snapshot: Snapshot, archive: Sequence[Entry]) -> dict[str, Exhibit]:
-    candidates = {item.metadata.name: item for item in snapshot.candidates}
-    return {entry.name: exhibit_of(candidates[entry.name], entry) for entry in archive}
-
-
-def _principles(search: Search) -> Principles | None:
-    kept = tuple(
-        Principle(
-            statement=item.statement, supports=item.supports, contradicts=item.contradicts, conditions=item.conditions
-        )
-        for item in search.status.principles
-        if item.supports
-    )
-    return Principles(principles=kept) if kept else None
+    return literature({ENV_LITERATURE: str(own)} if own.is_file() else {})
 
 
 def price_for(settings: LLMSettings) -> Price | None:
@@ -230,17 +200,16 @@ def allotment_for(search: Search, settings: LLMSettings, asks: int) -> Allotment
     Raises:
         InvalidInputError: a cap is reached, or cannot be kept without a price.
     """
-    from poise_lib.llm.ledger import Allotment, Caps, Refusal, call_allotment, grant, task_allotment
+    from poise_lib.llm.ledger import Caps, Refusal, call_allotment, grant, holding, task_allotment
     from poise_lib.llm.prices import price_problem
 
     budget, ledger, price = search.spec.budget, search.status.ledger, price_for(settings)
     if (problem := price_problem(settings, budget.llm_cost_usd)) is not None:
         raise InvalidInputError(problem)
-    held = [Allotment(item.tokens, item.usd) for item in ledger.open] if ledger is not None else []
     given = grant(
         Caps(budget.llm_tokens, budget.llm_cost_usd),
         ledger or Spend(),
-        held,
+        holding(ledger.open if ledger is not None else ()),
         task_allotment(settings, price, asks),
         call_allotment(settings, price),
     )

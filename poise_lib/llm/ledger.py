@@ -18,7 +18,7 @@ from typing import Final
 
 from poise_lib.llm.prices import Price
 from poise_lib.llm.usage import Bounds, worst
-from poise_lib.resources.llm import Ledger, LLMSettings, Spend
+from poise_lib.resources.llm import Ledger, LLMSettings, Reservation, Spend
 
 _SPARE_CALLS: Final = 2
 """Calls of an allotment for repeats after a server hung up: those count in full."""
@@ -115,6 +115,11 @@ def _refusal(field: str, cap: str, spent: str, reserved: str, asked: str) -> Ref
         f"call could take {asked}; raise budget.{field} to go on"
     )
     return Refusal(f"budget.{field}", message)
+
+
+def holding(open_: Iterable[Reservation]) -> tuple[Allotment, ...]:
+    """What is held by the tasks of a ledger that have not been counted yet."""
+    return tuple(Allotment(item.tokens, item.usd) for item in open_ if not item.counted)
 
 
 def ledger(spent: Spend, held: Iterable[Allotment], exhausted: str = "") -> Ledger:

@@ -11,23 +11,17 @@ The same pieces and budget give the same choice.
 from __future__ import annotations
 
 import heapq
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from poise_lib.errors import InvalidInputError
-
-BYTES_PER_TOKEN: Final = 3
-"""Fewer than most tokenizers need for English (about four) and about what they need for code: estimates err upwards."""
+from poise_lib.llm.tokens import estimate
 
 Estimate = Callable[[str], int]
 """Tokens of a text; must not grow when a text is split (a sum over parts is at least the whole)."""
-
-
-def estimate_tokens(text: str) -> int:
-    """Tokens of a text, without its tokenizer: one for every three bytes of UTF-8, rounded up."""
-    return math.ceil(len(text.encode()) / BYTES_PER_TOKEN)
+estimate_tokens: Final[Estimate] = estimate
+"""Where the caller has no tokenizer."""
 
 
 class ContextTooSmallError(InvalidInputError):

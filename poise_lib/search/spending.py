@@ -13,7 +13,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from poise_lib.llm.ledger import Allotment, Caps, Refusal, call_allotment, grant, task_allotment
+from poise_lib.llm.ledger import Allotment, Caps, Refusal, call_allotment, grant, holding, task_allotment
+from poise_lib.llm.ledger import ledger as ledger_of
 from poise_lib.llm.prices import Price, price_of
 from poise_lib.names import ANNOTATION_RETRY, REASON_LLM_BUDGET_SPENT
 from poise_lib.resources.base import Model
@@ -23,14 +24,9 @@ from poise_lib.search.actions import StartTask
 from poise_lib.search.observed import Asked, Observed, TaskObservation, TaskState
 from poise_lib.search.steps import Done, GivenUp, Waiting, mark, step
 from poise_lib.tasks.documents import CheckInput
-from poise_lib.tasks.protocol import TaskFault, TaskKind, TaskRequest
+from poise_lib.tasks.protocol import TaskFault, TaskKind, TaskRequest, asks_of
 
 T = TypeVar("T", bound=BaseModel)
-
-_FIRST_IMPLEMENTATION = 5
-"""Plan, code, judge, and one repair with its judge."""
-_ASKS = {TaskKind.CHECK: 1, TaskKind.IMPLEMENT: 2, TaskKind.REFLECT: 2, TaskKind.DISTILL: 1}
-"""Questions that a task of a kind puts at most, repeats and repairs of the client aside."""
 
 
 def model_of(observed: Observed) -> LLMSettings | None:
@@ -141,16 +137,9 @@ def _sum(ledger: Ledger) -> Spend:
     return Spend(**{name: getattr(ledger, name) for name in Spend.model_fields})
 
 
-def _with(ledger: Ledger, spent: Spend, still: Sequence[Reservation], exhausted: str | None = None) -> Ledger:
-    changes: dict[str, object] = dict(spent)
-    changes |= {
-        "open": tuple(still),
-        "reserved_tokens": sum(item.tokens for item in still if not item.counted),
-        "reserved_usd": round(sum(item.usd or 0.0 for item in still if not item.counted), 9),
-    }
-    if exhausted is not None:
-        changes["exhausted"] = exhausted
-    return ledger.model_copy(update=changes)
+def _with(old: Ledger, spent: Spend, still: Sequence[Reservation], exhausted: str | None = None) -> Ledger:
+    new = ledger_of(spent, holding(still), old.exhausted if exhausted is None else exhausted)
+    return new.model_copy(update={"open": tuple(still), "checked": old.checked, "fallback": old.fallback})
 
 
 def _whole(reservation: Reservation) -> Spend:
@@ -177,11 +166,9 @@ def _grant(observed: Observed, request: TaskRequest, spent: Spend, held: Iterabl
     budget = observed.search.spec.budget
     settings = LLMSettings.model_validate(request.input["llm"])
     price = price_of(settings.model, settings.prices)
-    wanted = task_allotment(settings, price, _asks(observed, request))
-    holding = [Allotment(item.tokens, item.usd) for item in held if not item.counted]
-    granted = grant(
-        Caps(budget.llm_tokens, budget.llm_cost_usd), spent, holding, wanted, call_allotment(settings, price)
-    )
+    wanted = task_allotment(settings, price, asks_of(request.kind, observed.search.spec.strategy.proposals_per_parent))
+    caps = Caps(budget.llm_tokens, budget.llm_cost_usd)
+    granted = grant(caps, spent, holding(held), wanted, call_allotment(settings, price))
     if isinstance(granted, Refusal):
         return granted
     return Allotment(granted.tokens, granted.usd if granted.usd is not None else _worth(granted.tokens, price))
@@ -190,11 +177,3 @@ def _grant(observed: Observed, request: TaskRequest, spent: Spend, held: Iterabl
 def _worth(tokens: int, price: Price | None) -> float | None:
     """The most that so many tokens can cost."""
     return None if price is None else max(price.cost(tokens, 0, 0), price.cost(0, 0, tokens))
-
-
-def _asks(observed: Observed, request: TaskRequest) -> int:
-    if request.kind is TaskKind.PROPOSE:
-        return 2 * observed.search.spec.strategy.proposals_per_parent  # each with its critic
-    if request.kind is TaskKind.IMPLEMENT and request.input.get("revision", 1) == 1:
-        return _FIRST_IMPLEMENTATION
-    return _ASKS[request.kind]

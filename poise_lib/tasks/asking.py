@@ -24,7 +24,7 @@ from poise_lib.names import (  # fmt: skip
 from poise_lib.resources.llm import LLMSettings
 from poise_lib.tasks import documents as d
 from poise_lib.tasks.context import Fault, TaskContext
-from poise_lib.tasks.protocol import TaskKind, TaskRequest
+from poise_lib.tasks.protocol import TaskRequest, asks_of
 
 if TYPE_CHECKING:
     from poise_lib.agents.voice import Voice
@@ -36,27 +36,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-IMPLEMENT_ASKS: Final = 5
-"""Plan, code, judge, repair, judge; a later revision has no plan."""
-REFLECT_ASKS: Final = 2
 _DRAFT_LIMIT: Final = 1 << 20
-
-
-def asks_of(kind: TaskKind, proposals: int = 1) -> int:
-    """Questions that a task puts at most, for :func:`~poise_lib.llm.ledger.task_allotment`.
-
-    Args:
-        kind: of the task.
-        proposals: ``strategy.proposalsPerParent``: each is asked for, and goes to the critic.
-    """
-    match kind:
-        case TaskKind.PROPOSE:
-            return 2 * proposals
-        case TaskKind.IMPLEMENT:
-            return IMPLEMENT_ASKS
-        case TaskKind.REFLECT:
-            return REFLECT_ASKS
-    return 1
 
 
 def purse_of(request: TaskRequest, store: Store) -> Purse:

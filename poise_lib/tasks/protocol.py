@@ -74,6 +74,28 @@ MODEL_KINDS: Final = (TaskKind.CHECK, TaskKind.PROPOSE, TaskKind.IMPLEMENT, Task
 """Kinds that may ask a language model: those whose input has ``llm``.  No other task gets the key."""
 
 
+_IMPLEMENT_ASKS: Final = 5
+"""Plan, code, judge, repair, judge; a later revision has no plan."""
+_REFLECT_ASKS: Final = 2
+
+
+def asks_of(kind: TaskKind, proposals: int = 1) -> int:
+    """Questions that a task puts at most, for :func:`~poise_lib.llm.ledger.task_allotment`.
+
+    Args:
+        kind: of the task.
+        proposals: ``strategy.proposalsPerParent``: each is asked for, and goes to the critic.
+    """
+    match kind:
+        case TaskKind.PROPOSE:
+            return 2 * proposals
+        case TaskKind.IMPLEMENT:
+            return _IMPLEMENT_ASKS
+        case TaskKind.REFLECT:
+            return _REFLECT_ASKS
+    return 1
+
+
 class TaskRequest(Model):
     """A task to run: deterministic name, kind and input.  The same request has the same digest wherever it is made."""
 

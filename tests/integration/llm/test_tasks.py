@@ -19,8 +19,7 @@ from poise_lib.resources.candidate import CheckResult, Proposal
 from poise_lib.resources.llm import Reservation, Spend
 from poise_lib.resources.search_status import Principle
 from poise_lib.tasks import documents as d
-from poise_lib.tasks.asking import asks_of
-from poise_lib.tasks.protocol import TaskKind, TaskRequest, TaskResult
+from poise_lib.tasks.protocol import TaskKind, TaskRequest, TaskResult, asks_of
 from poise_lib.verification.policy import check_source
 from tests.integration.llm.tasks_world import ENTRIES, KEY, Tasks
 from tests.llm.asking import role_of

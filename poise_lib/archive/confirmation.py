@@ -16,16 +16,26 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
+from types import MappingProxyType
 
 from poise_lib.archive import student_t
-from poise_lib.resources.search import ConfirmedCandidate, Verdict
+from poise_lib.archive.objective import allowance
+from poise_lib.resources.objective import Direction, Guard
+from poise_lib.resources.search_status import ConfirmedCandidate, ConfirmedMetric, Kept, Verdict
 
 _NO_DEVIATION = 1e-9
 """Deviation relative to the largest value below which differences count as equal: it is rounding, not evidence."""
 
 
 def conclude(
-    baseline: Sequence[float], arms: Mapping[str, Sequence[float]], confidence: float, *, picked: int
+    baseline: Sequence[float],
+    arms: Mapping[str, Sequence[float]],
+    confidence: float,
+    *,
+    picked: int,
+    baseline_metrics: Mapping[str, Sequence[float]] = MappingProxyType({}),
+    arm_metrics: Mapping[str, Mapping[str, Sequence[float]]] = MappingProxyType({}),
+    guards: Sequence[Guard] = (),
 ) -> tuple[ConfirmedCandidate, ...]:
     """What confirmation shows of each candidate, in the order of ``arms``.
 
@@ -34,6 +44,9 @@ def conclude(
         arms: candidate name to its utilities, in the same order of seeds.
         confidence: joint level of the intervals of all that were picked, such as .95.
         picked: how many were picked for confirmation, those that dropped out since among them.
+        baseline_metrics: the baseline's metrics one by one, each by seed.
+        arm_metrics: the same of each candidate.
+        guards: which of them are to be kept.
 
     Raises:
         ValueError: fewer than two seeds, another number of seeds than the baseline, a value that is not finite, or
@@ -42,7 +55,17 @@ def conclude(
     if len(arms) > picked:
         raise ValueError(f"{len(arms)} arms, but only {picked} were picked for confirmation")
     level = 1.0 - (1.0 - confidence) / max(picked, 1)
-    return tuple(_compare(name, values, baseline, level) for name, values in arms.items())
+    names = tuple(baseline_metrics)
+    # Intervals of the metrics cover together; beside the one of the utility, which decides the verdict, they are extra.
+    each = 1.0 - (1.0 - confidence) / (max(picked, 1) * max(len(names), 1))
+    confirmed = []
+    for name, values in arms.items():
+        ours = arm_metrics.get(name, {})
+        shown = [
+            _metric(metric, ours[metric], baseline_metrics[metric], each, guards) for metric in names if metric in ours
+        ]
+        confirmed.append(_compare(name, values, baseline, level).model_copy(update={"metrics": tuple(shown)}))
+    return tuple(confirmed)
 
 
 def detectable_difference(sd_of_differences: float, n: int, power: float = 0.8, confidence: float = 0.95) -> float:
@@ -57,6 +80,31 @@ def detectable_difference(sd_of_differences: float, n: int, power: float = 0.8, 
     if n < 2:
         raise ValueError(f"a paired comparison takes at least two pairs, got {n}")
     return student_t.shift_for_power(power, n - 1, confidence) * sd_of_differences / math.sqrt(n)
+
+
+def _metric(
+    name: str, values: Sequence[float], baseline: Sequence[float], level: float, guards: Sequence[Guard]
+) -> ConfirmedMetric:
+    """One metric against the baseline's, and whether it was kept: shown, lost, or not to be told (non-inferiority)."""
+    found = _compare(name, values, baseline, level)
+    verdicts = []
+    for guard in guards:
+        if guard.metric != name:
+            continue
+        limit = allowance(guard, found.baseline_mean)
+        # Turned so that falling is what must not happen.
+        low, high = (found.low, found.high) if guard.direction is Direction.MAXIMIZE else (-found.high, -found.low)
+        verdicts.append(Kept.KEPT if low >= -limit else Kept.LOST if high < -limit else Kept.NOT_SHOWN)
+    worst = next((kept for kept in (Kept.LOST, Kept.NOT_SHOWN, Kept.KEPT) if kept in verdicts), None)
+    return ConfirmedMetric(
+        name=name,
+        mean=found.mean,
+        baseline_mean=found.baseline_mean,
+        difference=found.difference,
+        low=found.low,
+        high=found.high,
+        kept=worst,
+    )
 
 
 def _compare(name: str, values: Sequence[float], baseline: Sequence[float], level: float) -> ConfirmedCandidate:

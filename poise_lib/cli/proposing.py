@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from poise_lib.archive.convert import entries
 from poise_lib.archive.entry import Entry
+from poise_lib.archive.objective import objective_of, told_reading
 from poise_lib.cli.money import dollars
 from poise_lib.cli.state import Snapshot
 from poise_lib.cli.surroundings import LITERATURE_COPY, model_of
@@ -21,6 +22,7 @@ from poise_lib.prompts.rendering import Prompt
 from poise_lib.prompts.responses import ProposalDraft
 from poise_lib.resources import Search
 from poise_lib.resources.llm import LLMSettings, Spend
+from poise_lib.resources.objective import Objective
 from poise_lib.resources.search import ParentChoice
 
 if TYPE_CHECKING:
@@ -85,6 +87,12 @@ def _archive(snapshot: Snapshot, round_: int) -> tuple[Entry, ...]:
     return tuple(entry for entry in entries(snapshot.candidates) if entry.round < round_)
 
 
+def _objective(snapshot: Snapshot) -> Objective:
+    """The one that counts; spec.objective while it waits for the baseline's scores."""
+    roots = (item.status.metrics for item in snapshot.candidates if item.spec.round == 0 and not item.spec.parents)
+    return objective_of(snapshot.search, next(roots, {})) or snapshot.search.spec.objective
+
+
 def _selected(snapshot: Snapshot, round_: int) -> ParentChoice:
     """As the select task of a round chooses."""
     from poise_lib.resources.suites import SUITES
@@ -94,7 +102,7 @@ def _selected(snapshot: Snapshot, round_: int) -> ParentChoice:
     selection = select(
         _archive(snapshot, round_),
         spec.strategy,
-        spec.objective,
+        _objective(snapshot),
         SUITES[spec.evaluation.suite],
         round=round_,
         seed=spec.seed,
@@ -116,7 +124,7 @@ def _given(snapshot: Snapshot, round_: int, parent: str) -> ParentChoice:
     from poise_lib.selection.references import reference_tiers
 
     spec, name = snapshot.search.spec, snapshot.search.metadata.name
-    pool = Pool.of(_archive(snapshot, round_), spec.objective, SUITES[spec.evaluation.suite])
+    pool = Pool.of(_archive(snapshot, round_), _objective(snapshot), SUITES[spec.evaluation.suite])
     rows = {one: row for row, one in enumerate(pool.names())}
     row = rows.get(parent, rows.get(f"{name}-{parent}"))
     if row is None:
@@ -160,7 +168,8 @@ def prompts_for(snapshot: Snapshot, place: Place) -> tuple[Asked, ...]:
         round=place.round,
         slot=place.slot,
         directive=search.spec.directive,
-        objective=search.spec.objective,
+        reading=told_reading(search),
+        objective=_objective(snapshot),
         principles=search.status.principles,
     )
     return tuple(

@@ -46,6 +46,7 @@ def propose_prompt(
     archive: Sequence[Entry] = (),
     literature: Literature | None = None,
     directive: str = "",
+    reading: str = "",
     objective: Objective | None = None,
     principles: Principles | None = None,
     budget: int = DEFAULT_BUDGET,
@@ -53,7 +54,7 @@ def propose_prompt(
 ) -> Prompt:
     """One proposal from a parent along one direction (P of arXiv:2603.23951); answered by a ProposalDraft."""
     shown = [reference.exhibit.entry.name for reference in references]
-    pieces = [*_directive(directive), *_objective(objective), *parent_pieces(parent)]
+    pieces = [*_directive(directive, reading), *_objective(objective), *parent_pieces(parent)]
     if direction.advice:
         pieces.append(Piece("diagnosis", "what the parent's diagnosis advises", (Form(direction.advice),), 9.0, True))
     pieces += reference_pieces(references, parent.entry)
@@ -73,6 +74,7 @@ def critic_prompt(
     literature: Literature | None = None,
     findings: Sequence[str] = (),
     directive: str = "",
+    reading: str = "",
     objective: Objective | None = None,
     budget: int = DEFAULT_BUDGET,
     estimate: Estimate = estimate_tokens,
@@ -86,11 +88,12 @@ def critic_prompt(
         literature: papers to compare with.
         findings: what the rules of :mod:`poise_lib.prompts.judging` found.
         directive: of the search.
+        reading: what the search understands of it, in our words; empty where the scores do not follow it.
         objective: of the search.
         budget: tokens of the whole prompt.
         estimate: tokens of a text.
     """
-    pieces = [*_directive(directive), *_objective(objective), _design(draft), *parent_pieces(parent)]
+    pieces = [*_directive(directive, reading), *_objective(objective), _design(draft), *parent_pieces(parent)]
     if findings:
         pieces.append(Piece("rules", "what rules found in the proposal", (Form("\n".join(findings)),), 9.0, True))
     words = [draft.title, *(item.name for item in draft.mechanisms), *(item.claim for item in draft.mechanisms)]
@@ -181,6 +184,8 @@ def reflect_prompt(
     diagnosis: Reflection | None = None,
     archive: Sequence[Entry] = (),
     directive: str = "",
+    reading: str = "",
+    objective: Objective | None = None,
     invented: Sequence[str] = (),
     budget: int = DEFAULT_BUDGET,
     estimate: Estimate = estimate_tokens,
@@ -194,13 +199,16 @@ def reflect_prompt(
         diagnosis: what the rule-based operator found in the same run.
         archive: relatives and neighbours, a line each.
         directive: of the search.
+        reading: what the search understands of it, in our words; empty where the scores do not follow it.
+        objective: what counts; None where it is the suite's own.
         invented: numbers of a first answer that stood nowhere in the evidence.
         budget: tokens of the whole prompt.
         estimate: tokens of a text.
     """
     rows = "\n".join(row.text() for row in evidence.rows) or "nothing was measured: it was not scored"
     pieces = [
-        *_directive(directive),
+        *_directive(directive, reading),
+        *_objective(objective),
         Piece("evidence", "the evidence", (Form(rows),), 12.0, True, why="child, its parent, and the difference"),
         Piece(
             "child", "the child", (Form(_proposed(child)), Form(headline(child.entry), 0.6, "its proposal")), 10.0, True
@@ -236,13 +244,14 @@ def principles_prompt(
     *,
     previous: Principles | None = None,
     directive: str = "",
+    reading: str = "",
     budget: int = DEFAULT_BUDGET,
     estimate: Estimate = estimate_tokens,
 ) -> Prompt:
     """The archive distilled; answered by Principles.  The best and the worst count most, and lose their diagnosis last."""
     scored = sorted((entry.utility for entry in archive if entry.utility is not None), reverse=True)
     ranks = {utility: rank for rank, utility in reversed(list(enumerate(scored)))}
-    pieces = [*_directive(directive), *_principles(previous)]
+    pieces = [*_directive(directive, reading), *_principles(previous)]
     for entry in archive:
         value = 1.0
         if entry.utility is not None and len(scored) > 1:
@@ -293,21 +302,36 @@ def _finding(item: CheckResult) -> str:
     return f"{item.status} {item.name}: {item.evidence}{hint}"
 
 
-def _directive(directive: str) -> list[Piece]:
+def _directive(directive: str, reading: str) -> list[Piece]:
     if not directive.strip():
         return []
-    return [Piece("directive", "what the user asks of this search", (Form(directive),), 12.0, True, directive=True)]
+    pieces = [Piece("directive", "what the user asks of this search", (Form(directive),), 12.0, True, directive=True)]
+    if reading:
+        why = "the scores follow this; what else the user asks for is yours to weigh"
+        pieces.append(
+            Piece("reading", "how the search reads what the user asks", (Form(reading),), 12.0, True, why=why)
+        )
+    return pieces
 
 
 def _objective(objective: Objective | None) -> list[Piece]:
     if objective is None or not (objective.metrics or objective.constraints):
         return []
-    lines = [f"{item.direction.value.lower()} {item.name}, weight {item.weight:g}" for item in objective.metrics]
+    return [Piece("objective", "how a candidate is scored", (Form("\n".join(objective_lines(objective))),), 11.0, True)]
+
+
+def objective_lines(objective: Objective) -> list[str]:
+    """Metrics and bounds, a line each."""
+    lines = [
+        f"{item.direction.value.lower()} {item.name}, weight {item.weight:g}"
+        + (f", in units of {item.scale:g}" if item.scale is not None else "")
+        for item in objective.metrics
+    ]
     for bound in objective.constraints:
         low = f" at least {bound.minimum:g}" if bound.minimum is not None else ""
         high = f" at most {bound.maximum:g}" if bound.maximum is not None else ""
         lines.append(f"constraint: {bound.metric}{low}{high}")
-    return [Piece("objective", "how a candidate is scored", (Form("\n".join(lines)),), 11.0, True)]
+    return lines
 
 
 def _principles(principles: Principles | None) -> list[Piece]:

@@ -97,6 +97,7 @@ def propose(task: d.ProposeInput, settings: LLMSettings, context: TaskContext) -
             round=task.round,
             slot=task.slot,
             directive=task.directive or "",
+            reading=task.reading or "",
             objective=task.objective,
             principles=task.principles or (),
         )
@@ -145,6 +146,8 @@ def reflect(task: d.ReflectInput, settings: LLMSettings, context: TaskContext) -
             task.baseline,
             archive=task.entries or (),
             directive=task.directive or "",
+            reading=task.reading or "",
+            objective=task.objective,
         )
         return d.ReflectOutput(reflection=found, transcripts=tuple(voice.transcripts))
 
@@ -153,7 +156,7 @@ def reflect(task: d.ReflectInput, settings: LLMSettings, context: TaskContext) -
     except Fault as fault:  # the model could not even be asked
         from poise_lib.agents.reflector import noted
 
-        rules = by_rules(task.child, task.parent, task.baseline)
+        rules = by_rules(task.child, task.parent, task.baseline, task.objective)
         return d.ReflectOutput(reflection=noted(rules, f"the model cannot be asked: {fault}"))
 
 
@@ -163,7 +166,7 @@ def distill(task: d.DistillInput, context: TaskContext) -> Model:
     async def run(voice: Voice) -> d.DistillOutput:
         from poise_lib.agents.distiller import distill
 
-        found = await distill(voice, task.entries, task.previous, task.directive)
+        found = await distill(voice, task.entries, task.previous, task.directive, task.reading or "")
         return d.DistillOutput(principles=found, transcripts=tuple(voice.transcripts))
 
     return _speak(task.llm, context, run)

@@ -86,28 +86,45 @@ def _metric(
     name: str, values: Sequence[float], baseline: Sequence[float], level: float, guards: Sequence[Guard]
 ) -> ConfirmedMetric:
     """One metric against the baseline's, and whether it was kept: shown, lost, or not to be told (non-inferiority)."""
-    found = _compare(name, values, baseline, level)
+    mean, margin = _difference(name, values, baseline, level)
+    reference = fmean(baseline)
     verdicts = []
     for guard in guards:
         if guard.metric != name:
             continue
-        limit = allowance(guard, found.baseline_mean)
+        limit = allowance(guard, reference)
         # Turned so that falling is what must not happen.
-        low, high = (found.low, found.high) if guard.direction is Direction.MAXIMIZE else (-found.high, -found.low)
-        verdicts.append(Kept.KEPT if low >= -limit else Kept.LOST if high < -limit else Kept.NOT_SHOWN)
+        turned = mean if guard.direction is Direction.MAXIMIZE else -mean
+        surely, surely_not = turned - margin >= -limit, turned + margin < -limit
+        verdicts.append(Kept.KEPT if surely else Kept.LOST if surely_not else Kept.NOT_SHOWN)
     worst = next((kept for kept in (Kept.LOST, Kept.NOT_SHOWN, Kept.KEPT) if kept in verdicts), None)
     return ConfirmedMetric(
         name=name,
-        mean=found.mean,
-        baseline_mean=found.baseline_mean,
-        difference=found.difference,
-        low=found.low,
-        high=found.high,
+        mean=fmean(values),
+        baseline_mean=reference,
+        difference=mean,
+        low=mean - margin,
+        high=mean + margin,
         kept=worst,
     )
 
 
 def _compare(name: str, values: Sequence[float], baseline: Sequence[float], level: float) -> ConfirmedCandidate:
+    mean, margin = _difference(name, values, baseline, level)
+    return ConfirmedCandidate(
+        candidate=name,
+        mean=fmean(values),
+        baseline_mean=fmean(baseline),
+        difference=mean,
+        low=mean - margin,
+        high=mean + margin,
+        seeds=len(baseline),
+        verdict=Verdict.BETTER if mean > margin else Verdict.WORSE if mean < -margin else Verdict.NOT_SHOWN,
+    )
+
+
+def _difference(name: str, values: Sequence[float], baseline: Sequence[float], level: float) -> tuple[float, float]:
+    """Mean paired difference, and half the width of its interval."""
     count = len(baseline)
     if count < 2 or len(values) != count:
         raise ValueError(
@@ -116,17 +133,7 @@ def _compare(name: str, values: Sequence[float], baseline: Sequence[float], leve
     if not all(map(math.isfinite, (*values, *baseline))):
         raise ValueError(f"{name}: a run without a finite utility cannot be compared; leave its seed out of both")
     differences = [ours - theirs for ours, theirs in zip(values, baseline, strict=True)]
-    mean, margin = fmean(differences), _margin(differences, max(map(abs, (*values, *baseline))), level)
-    return ConfirmedCandidate(
-        candidate=name,
-        mean=fmean(values),
-        baseline_mean=fmean(baseline),
-        difference=mean,
-        low=mean - margin,
-        high=mean + margin,
-        seeds=count,
-        verdict=Verdict.BETTER if mean > margin else Verdict.WORSE if mean < -margin else Verdict.NOT_SHOWN,
-    )
+    return fmean(differences), _margin(differences, max(map(abs, (*values, *baseline))), level)
 
 
 def _margin(differences: Sequence[float], scale: float, level: float) -> float:

@@ -191,12 +191,12 @@ def sentences(search: Search, baseline: Mapping[str, float]) -> list[str]:
     return [sentence for sentence in told if sentence]
 
 
-def gist(reading: Reading) -> list[list[str | float | bool]]:
+def gist(reading: Reading) -> list[list[object]]:
     """What scores follow of a reading, without its words: two that agree here are the same objective."""
-    return [
-        *([aim.direction.value, *aim.metrics] for aim in secondary(reading)),
-        *([guard.direction.value, guard.metric, guard.tolerance, guard.percent] for guard in reading.guards),
-    ]
+    found: list[list[object]] = [[aim.direction.value, *aim.metrics] for aim in secondary(reading)]
+    for guard in reading.guards:
+        found.append([guard.direction.value, guard.metric, guard.tolerance, guard.percent])
+    return found
 
 
 def reading_text(reading: Reading, baseline: Mapping[str, float] | None = None) -> str:

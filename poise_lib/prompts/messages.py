@@ -8,6 +8,7 @@ take, by :func:`~poise_lib.prompts.context.estimate_tokens` or a tokenizer of th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from poise_lib.archive.entry import Entry
@@ -36,6 +37,15 @@ _SLACK: Final = 24
 """Tokens for the sentence on how many pieces found no room."""
 
 Design = ProposalDraft | Proposal
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """A revision that was repaired: what it was, and what it failed."""
+
+    revision: int
+    findings: tuple[CheckResult, ...] = ()
+    source: str = ""
 
 
 def propose_prompt(
@@ -133,7 +143,7 @@ def repair_prompt(
     findings: Sequence[CheckResult],
     *,
     revision: int,
-    earlier: Sequence[tuple[int, Sequence[CheckResult]]] = (),
+    earlier: Sequence[Earlier] = (),
     budget: int = DEFAULT_BUDGET,
     estimate: Estimate = estimate_tokens,
 ) -> Prompt:
@@ -144,7 +154,7 @@ def repair_prompt(
         source: the revision that failed.
         findings: checks that failed or warned on it, those that failed first in what is shown.
         revision: number of the repair that is asked for, from 1.
-        earlier: revisions before it with their findings.
+        earlier: revisions before it with their findings, oldest first; the newest keeps its code longest when room is short.
         budget: tokens of the whole prompt.
         estimate: tokens of a text.
     """
@@ -160,12 +170,20 @@ def repair_prompt(
             True,
         ),
     ]
-    for number, found in earlier:
-        text = "\n".join(f"{item.status} {item.name}: {item.evidence[:400]}" for item in found)
-        brief = "\n".join(f"{item.status} {item.name}" for item in found)
-        forms = (Form(text), Form(brief, 0.6, "the evidence of its findings"))
-        pieces.append(Piece(f"revision {number}", "what an earlier revision failed", forms, 4.0))
+    for place, old in enumerate(earlier):
+        value = 4.0 + place / len(earlier)
+        pieces.append(Piece(f"revision {old.revision}", "what an earlier revision failed", _earlier_forms(old), value))
     return _prompt(Role.REPAIR, pieces, budget, estimate, {"revision": revision})
+
+
+def _earlier_forms(old: Earlier) -> tuple[Form, ...]:
+    """With its code, with the evidence of what it failed, with the names of the checks."""
+    report = "\n".join(f"{item.status} {item.name}: {item.evidence[:400]}" for item in old.findings) or "no report"
+    brief = "\n".join(f"{item.status} {item.name}" for item in old.findings) or "no report"
+    if not old.source:
+        return (Form(report), Form(brief, 0.6, "the evidence of its findings"))
+    whole = f"{report}\ncode:\n{old.source.rstrip()}"
+    return (Form(whole), Form(report, 0.8, "its code"), Form(brief, 0.5, "its code and the evidence of its findings"))
 
 
 def judge_prompt(

@@ -166,6 +166,7 @@ def _implement_input(
             "llm": settings,
             "parent": shown[0] if shown else None,
             "written": status.implementation.source if status.implementation is not None else None,
+            "revisions": status.revisions or None,
         }
     )
 

@@ -11,7 +11,7 @@ from typing import Literal
 from poise_lib.archive.entry import Entry
 from poise_lib.prompts.exhibits import Exhibit
 from poise_lib.resources.base import Model
-from poise_lib.resources.candidate import CheckResult, Component, Proposal, Reflection, Verification
+from poise_lib.resources.candidate import CheckResult, Component, Proposal, Reflection, Revision, Verification
 from poise_lib.resources.evaluation import Engine, NanoSettings
 from poise_lib.resources.llm import LLMSettings
 from poise_lib.resources.objective import Guard
@@ -95,6 +95,8 @@ class ImplementInput(Model):
     """For a language model: what the proposal starts from."""
     written: str | None = None
     """For a language model: the source of the last revision."""
+    revisions: tuple[Revision, ...] | None = None
+    """For a language model: the revisions before the last one; their sources and reports are artifacts."""
 
 
 class ImplementOutput(Model):

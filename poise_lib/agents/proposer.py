@@ -90,6 +90,7 @@ class Brief:
             seed=self.seed,
             round=self.round,
             slot=self.slot,
+            objective=self.objective,
         )
         return tuple(wanted)
 

@@ -333,7 +333,11 @@ class SearchSpec(Model):
 
     model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": [*_metric_rules(), *_fixed_rules()]})
 
-    directive: Text = Field("", description="Natural-language steer, kept with the search and shown in its report.")
+    directive: Text = Field(
+        "",
+        description="What the search is after, in words. Where objective is empty, what is understood of it becomes the objective: "
+        "status.objective says what; a language model is told all of it.",
+    )
     objective: Objective = Field(default_factory=Objective, description="What a good algorithm is.")
     baseline: Baseline = Field(
         default_factory=lambda: Baseline(algorithm="grpo"), description="Where the search starts."

@@ -14,7 +14,7 @@ from poise_lib.archive.entry import Entry
 from poise_lib.errors import InvalidInputError
 from poise_lib.llm.errors import LLMError
 from poise_lib.prompts import Evidence, Exhibit, checked_reflection, evidence_of, reflect_prompt
-from poise_lib.prompts.messages import objective_lines
+from poise_lib.prompts.goals import objective_lines
 from poise_lib.prompts.responses import LONG, ReflectionDraft, bounded
 from poise_lib.reflection import reflect as reflect_by_rules
 from poise_lib.resources.candidate import Reflection

@@ -24,6 +24,7 @@ from poise_lib.prompts.exhibits import (
     parent_pieces,
     reference_pieces,
 )
+from poise_lib.prompts.goals import directive_pieces, objective_pieces
 from poise_lib.prompts.literature import Literature, literature_pieces
 from poise_lib.prompts.rendering import ANSWERS, Prompt, Role, block, label, prompt_version, render
 from poise_lib.prompts.responses import Plan, Principles, ProposalDraft
@@ -64,7 +65,7 @@ def propose_prompt(
 ) -> Prompt:
     """One proposal from a parent along one direction (P of arXiv:2603.23951); answered by a ProposalDraft."""
     shown = [reference.exhibit.entry.name for reference in references]
-    pieces = [*_directive(directive, reading), *_objective(objective), *parent_pieces(parent)]
+    pieces = [*directive_pieces(directive, reading), *objective_pieces(objective), *parent_pieces(parent)]
     if direction.advice:
         pieces.append(Piece("diagnosis", "what the parent's diagnosis advises", (Form(direction.advice),), 9.0, True))
     pieces += reference_pieces(references, parent.entry)
@@ -103,7 +104,12 @@ def critic_prompt(
         budget: tokens of the whole prompt.
         estimate: tokens of a text.
     """
-    pieces = [*_directive(directive, reading), *_objective(objective), _design(draft), *parent_pieces(parent)]
+    pieces = [
+        *directive_pieces(directive, reading),
+        *objective_pieces(objective),
+        _design(draft),
+        *parent_pieces(parent),
+    ]
     if findings:
         pieces.append(Piece("rules", "what rules found in the proposal", (Form("\n".join(findings)),), 9.0, True))
     words = [draft.title, *(item.name for item in draft.mechanisms), *(item.claim for item in draft.mechanisms)]
@@ -225,8 +231,8 @@ def reflect_prompt(
     """
     rows = "\n".join(row.text() for row in evidence.rows) or "nothing was measured: it was not scored"
     pieces = [
-        *_directive(directive, reading),
-        *_objective(objective),
+        *directive_pieces(directive, reading),
+        *objective_pieces(objective),
         Piece("evidence", "the evidence", (Form(rows),), 12.0, True, why="child, its parent, and the difference"),
         Piece(
             "child", "the child", (Form(_proposed(child)), Form(headline(child.entry), 0.6, "its proposal")), 10.0, True
@@ -269,7 +275,7 @@ def principles_prompt(
     """The archive distilled; answered by Principles.  The best and the worst count most, and lose their diagnosis last."""
     scored = sorted((entry.utility for entry in archive if entry.utility is not None), reverse=True)
     ranks = {utility: rank for rank, utility in reversed(list(enumerate(scored)))}
-    pieces = [*_directive(directive, reading), *_principles(previous)]
+    pieces = [*directive_pieces(directive, reading), *_principles(previous)]
     for entry in archive:
         value = 1.0
         if entry.utility is not None and len(scored) > 1:
@@ -318,38 +324,6 @@ def _proposed(exhibit: Exhibit) -> str:
 def _finding(item: CheckResult) -> str:
     hint = f"\nhint: {item.hint}" if item.hint else ""
     return f"{item.status} {item.name}: {item.evidence}{hint}"
-
-
-def _directive(directive: str, reading: str) -> list[Piece]:
-    if not directive.strip():
-        return []
-    pieces = [Piece("directive", "what the user asks of this search", (Form(directive),), 12.0, True, directive=True)]
-    if reading:
-        why = "the scores follow this; what else the user asks for is yours to weigh"
-        pieces.append(
-            Piece("reading", "how the search reads what the user asks", (Form(reading),), 12.0, True, why=why)
-        )
-    return pieces
-
-
-def _objective(objective: Objective | None) -> list[Piece]:
-    if objective is None or not (objective.metrics or objective.constraints):
-        return []
-    return [Piece("objective", "how a candidate is scored", (Form("\n".join(objective_lines(objective))),), 11.0, True)]
-
-
-def objective_lines(objective: Objective) -> list[str]:
-    """Metrics and bounds, a line each."""
-    lines = [
-        f"{item.direction.value.lower()} {item.name}, weight {item.weight:g}"
-        + (f", in units of {item.scale:g}" if item.scale is not None else "")
-        for item in objective.metrics
-    ]
-    for bound in objective.constraints:
-        low = f" at least {bound.minimum:g}" if bound.minimum is not None else ""
-        high = f" at most {bound.maximum:g}" if bound.maximum is not None else ""
-        lines.append(f"constraint: {bound.metric}{low}{high}")
-    return lines
 
 
 def _principles(principles: Principles | None) -> list[Piece]:

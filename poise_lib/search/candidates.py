@@ -40,6 +40,7 @@ from poise_lib.resources.candidate import (
     Revision,
 )
 from poise_lib.resources.evaluation import EvaluationPhase, EvaluationSpec, Fidelity
+from poise_lib.resources.objective import Direction, Objective
 from poise_lib.resources.suites import SUITES
 from poise_lib.search.actions import Action, Create, StartTask, Update
 from poise_lib.search.evaluations import of_this_code
@@ -344,8 +345,11 @@ def _collapse(candidate: Candidate, probe: Evaluation, observed: Observed) -> st
     if yardstick is None or candidate.metadata.name == root or yardstick.status.phase is not EvaluationPhase.COMPLETE:
         return None
     suite = SUITES[spec.evaluation.suite]
+    # A share of a difference means nothing, and what follows from the directive is not known before the baseline is scored.
+    gains = all(metric.direction is Direction.MAXIMIZE for metric in spec.objective.metrics)
+    measure = spec.objective if gains else Objective()
     pairs = {
-        "utility": (utility(run.status.metrics, observed.objective, suite) for run in (probe, yardstick)),
+        "utility": (utility(run.status.metrics, measure, suite) for run in (probe, yardstick)),
         METRIC_FORMAT_VALID: (run.status.metrics.get(METRIC_FORMAT_VALID) for run in (probe, yardstick)),
     }
     for metric, (value, reference) in pairs.items():

@@ -40,6 +40,10 @@ BENCHMARK_POINTS: Final = 3.0
 LENGTH_PERCENT: Final = 5.0
 """The same of the responses' length, in percent of the baseline's."""
 _MOST: Final = 16
+_MOST_KEPT: Final = 8
+"""Metrics that may be bounded; an objective has room for no more."""
+_WORDS: Final = 300
+"""Letters of a clause that are kept."""
 
 
 class _Op(Enum):
@@ -93,11 +97,11 @@ _FILLER: Final = re.compile(
 )
 """Words that say nothing of their own here: what an adjective stands for is looked for behind them."""
 _SPLIT: Final = re.compile(
-    r"(?:(?<!\d)[.,]|[.,](?!\d)|[;:!?()\n\"\u201c\u201d\u2014\u2013])|\b(?:and|but|while|whilst|yet|although|though|or|nor|plus|with|at|for)\b"
-    r"|(?=\bwithout\b)"
+    r"((?<!\d)[.,]|[.,](?!\d)|[;:!?()\n\"\u201c\u201d\u2014\u2013]"
+    r"|\b(?:and|but|while|whilst|yet|although|though|or|nor|plus|with|at|for)\b|(?=\bwithout\b))"
 )
 _TOLERANCE: Final = re.compile(
-    r"(?P<word>within|no more than|more than|at most|by up to|up to)\s+(?P<size>\d+(?:\.\d+)?)\s*"
+    r"(?P<word>within|no more than|more than|at most|by up to|up to)\s+(?P<size>[0-9]{1,4}(?:\.[0-9]{1,4})?)(?![\d.]*\d)\s*"
     r"(?P<unit>%|percentage points?|percent|points?|pp|tokens?)?"
 )
 _REWRITTEN: Final = (
@@ -147,6 +151,8 @@ class _Clause:
     tolerance: tuple[float, str] | None = None
     numbers: bool = False
     unknown: bool = False
+    carries: bool = False
+    """Whether "or" leads from the clause before it, whose "not" holds here too."""
 
 
 _Found = Aim | Guard
@@ -180,10 +186,13 @@ def read(directive: str, suite: Suite) -> Reading:
             ignored.append(f"{clause.words} (the number: targets are not read)")
     kept, contradictory = _consistent(found)
     ignored += contradictory
+    guards = [item for item in kept if isinstance(item, Guard)]
+    bounded = list(dict.fromkeys(guard.metric for guard in guards))
+    ignored += [f"{metric} (no more than {_MOST_KEPT} metrics can be kept)" for metric in bounded[_MOST_KEPT:]]
     return Reading(
         aims=tuple(item for item in kept if isinstance(item, Aim))[:_MOST],
-        guards=tuple(item for item in kept if isinstance(item, Guard))[:_MOST],
-        ignored=tuple(dict.fromkeys(part[:300] for part in ignored))[:_MOST],
+        guards=tuple(guard for guard in guards if guard.metric in bounded[:_MOST_KEPT]),
+        ignored=tuple(dict.fromkeys(part[: 2 * _WORDS] for part in ignored))[:_MOST],
     )
 
 
@@ -192,10 +201,10 @@ def _clauses(directive: str, suite: Suite) -> Iterable[_Clause]:
     for pattern, new in _REWRITTEN:
         text = pattern.sub(new, text)
     text = _TOLERANCE.sub(_tolerance, text)
-    for part in _SPLIT.split(text):
-        words = " ".join(part.split())
-        if words:
-            yield _clause(words, suite)
+    parts = _SPLIT.split(text)
+    for joint, part in zip(["", *parts[1::2]], parts[::2], strict=True):
+        if words := " ".join(part.split()):
+            yield _clause(words, suite, carries=joint in ("or", "nor"))
 
 
 def _tolerance(found: re.Match[str]) -> str:
@@ -204,9 +213,9 @@ def _tolerance(found: re.Match[str]) -> str:
     return f" {'not ' if denies else ''}\u27e8{found['size']} {found['unit'] or ''}\u27e9 "
 
 
-def _clause(words: str, suite: Suite) -> _Clause:
+def _clause(words: str, suite: Suite, *, carries: bool) -> _Clause:
     shown = re.sub(r"\u27e8([^\u27e9]*)\u27e9", r"\1", words)
-    clause, tokens = _Clause(" ".join(shown.split())), _TOKEN.findall(words)
+    clause, tokens = _Clause(" ".join(shown.split())[:_WORDS], carries=carries), _TOKEN.findall(words)
     responses = False
     for at, token in enumerate(tokens):
         if token.startswith("\u27e8"):
@@ -279,7 +288,7 @@ def _ops(items: Iterable[tuple[int, _Op]]) -> tuple[_Op, ...]:
 def _wishes(clause: _Clause, ruling: tuple[_Op, ...]) -> tuple[list[list[_Found]], tuple[_Op, ...]]:
     """The aims and guards of each topic of a clause, and the verbs that a following clause without any goes on with."""
     found: list[list[_Found]] = []
-    last = -1
+    last, carried = -1, clause.carries and _Op.NOT in ruling
     for index, (at, topic) in enumerate(clause.topics):
         upper = clause.topics[index + 1][0] if index + 1 < len(clause.topics) else None
         before = _ops(item for item in clause.ops if last < item[0] < at)
@@ -288,6 +297,8 @@ def _wishes(clause: _Clause, ruling: tuple[_Op, ...]) -> tuple[list[list[_Found]
         ops = before
         if not set(before) - {_Op.NOT} and not (topic.bare and before):
             ops = (*before, *(() if topic.bare and topic.lean else after))
+        if carried and _Op.NOT not in ops and (ops or topic.bare):
+            ops = (_Op.NOT, *ops)
         if not ops and not clause.ops and not topic.bare:
             ops = ruling
         elif not ops and index:
@@ -380,5 +391,4 @@ def _contradicts(aim: Aim, other: _Found) -> bool:
         return other is not aim and other.metrics == aim.metrics and other.direction is not aim.direction
     if (other.metric,) != aim.metrics or other.direction is aim.direction:
         return False
-    usual = LENGTH_PERCENT if other.percent else POINTS
-    return other.tolerance == usual
+    return other.percent and other.tolerance == LENGTH_PERCENT

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poise_lib.archive.directive import read
+from poise_lib.archive.objective import derived
 from poise_lib.resources.objective import Reading
 from poise_lib.resources.suites import CHAINS_V1
 
@@ -71,6 +72,8 @@ def test_one_wish_in_many_words(text: str) -> None:
         ("Improve pass@8 and do not hurt PLUS3", {"+plus8", "+times7", "+times5"}, {"plus3>="}),
         ("raise pass at k", {"+plus8", "+times7", "+times5"}, set()),
         ("Never let accuracy fall", set(), {"overall>="}),
+        ("Do not hurt accuracy or lengthen responses", set(), {"overall>=", "response_length<="}),
+        ("Do not shorten responses, and improve accuracy", {"+overall"}, {"response_length>="}),
     ],
 )  # fmt: skip
 def test_what_is_wanted_and_what_is_kept(text: str, wanted: set[str], kept: set[str]) -> None:
@@ -118,6 +121,25 @@ def test_part_of_a_text_may_be_understood() -> None:
     assert "targets are not read" in found.ignored[0]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"keep accuracy within {'9' * 400} points",
+        "keep accuracy within 1.2.3 points",
+        "shorter responses " + "\ufdfa" * 1900,
+        "keep \u27e8x y\u27e9 accuracy",
+        "do not hurt " + ", ".join([*CHAINS_V1.weights(), "format", "accuracy", "response length"]),
+        "n't" * 600,
+    ],
+)
+def test_texts_made_to_break_it(text: str) -> None:
+    """What is read has to fit the status, and what follows from it an objective."""
+    found = read(text, CHAINS_V1)
+    assert Reading.model_validate(found.to_document()) == found
+    scores = dict.fromkeys(CHAINS_V1.metric_names(), 50.0)
+    assert derived(found, CHAINS_V1, scores) is not None
+
+
 @given(st.text(max_size=2000))
 def test_no_text_breaks_the_reading(text: str) -> None:
     found = read(text, CHAINS_V1)
@@ -137,6 +159,7 @@ WORDS = st.sampled_from(
 @given(st.lists(WORDS, max_size=30))
 def test_nobodys_accuracy_is_lowered_on_purpose(words: list[str]) -> None:
     found = read(" ".join(words), CHAINS_V1)
+    assert derived(found, CHAINS_V1, dict.fromkeys(CHAINS_V1.metric_names(), 50.0)) is not None
     for aim in found.aims:
         assert aim.metrics == (LENGTH,) or aim.direction.value == "Maximize"
     for guard in found.guards:

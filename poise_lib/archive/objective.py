@@ -1,7 +1,7 @@
 """The objective that counts: spec.objective, or what follows from the directive and the baseline's scores, or the suite's own.
 
 ``spec.objective`` always wins.  Else aims of the directive become secondary metrics beside overall, and what it wants kept
-becomes bounds around the baseline's scores.  The directive is read once, when the search begins, and the reading stays in
+becomes bounds around the baseline's scores; the best may also not be worse than the baseline in what is aimed at.  The directive is read once, when the search begins, and the reading stays in
 ``status.objective``: as a later change of spec.objective, a later directive would leave candidates that cannot be compared.
 
 Units.  Scores are percentage points and lengths are tokens, so the length counts in hundredths of the baseline's
@@ -36,6 +36,8 @@ AIM_WEIGHT: Final = 0.2
 AIMS_WEIGHT: Final = 0.5
 """Most that all aims beside overall weigh together."""
 _DECIMALS: Final = 6
+_MOST_CONSTRAINTS: Final = 8
+"""An objective has room for no more; what is to be kept comes first."""
 _BY_HAND: Final = "write spec.objective.metrics and .constraints to say it exactly"
 
 
@@ -91,9 +93,21 @@ def derived(reading: Reading, suite: Suite, baseline: Mapping[str, float]) -> Ob
     needed = {metric for aim in aims for metric in aim.metrics} | {guard.metric for guard in reading.guards}
     if not all(math.isfinite(baseline.get(metric, math.nan)) for metric in needed):
         return None
+    guards = (*reading.guards, *(implied for aim in aims if (implied := _no_worse(aim)) is not None))
     return Objective(
-        metrics=_metrics(aims, suite, baseline) if aims else (), constraints=_constraints(reading.guards, baseline)
+        metrics=_metrics(aims, suite, baseline) if aims else (),
+        constraints=_constraints(guards, baseline)[:_MOST_CONSTRAINTS],
     )
+
+
+def _no_worse(aim: Aim) -> Guard | None:
+    """Whatever else it gains, the best must not be worse than the baseline in the one metric that is aimed at.
+
+    An aim at several, such as pass@k, leaves them free against each other.
+    """
+    if len(aim.metrics) != 1:
+        return None
+    return Guard(metric=aim.metrics[0], direction=aim.direction, tolerance=0.0, words=aim.words)
 
 
 def _metrics(aims: tuple[Aim, ...], suite: Suite, baseline: Mapping[str, float]) -> tuple[Metric, ...]:
@@ -132,9 +146,9 @@ def _constraints(guards: tuple[Guard, ...], baseline: Mapping[str, float]) -> tu
         value = baseline[guard.metric]
         slack = allowance(guard, value)
         if guard.direction is Direction.MAXIMIZE:
-            lower[guard.metric] = round(value - slack, _DECIMALS)
+            lower[guard.metric] = max(lower.get(guard.metric, -math.inf), round(value - slack, _DECIMALS))
         else:
-            upper[guard.metric] = round(value + slack, _DECIMALS)
+            upper[guard.metric] = min(upper.get(guard.metric, math.inf), round(value + slack, _DECIMALS))
     names = dict.fromkeys(guard.metric for guard in guards)
     return tuple(Constraint(metric=name, minimum=lower.get(name), maximum=upper.get(name)) for name in names)
 
@@ -207,7 +221,9 @@ def reading_text(reading: Reading, baseline: Mapping[str, float] | None = None) 
     for aim in aims:
         verb = "minimise" if aim.direction is Direction.MINIMIZE else "maximise"
         unit = ", in hundredths of the baseline's" if aim.metrics == (METRIC_RESPONSE_LENGTH,) else ""
-        parts.append(f"{verb} {' and '.join(aim.metrics)} (weight {each:.3g}{unit})")
+        worse = "longer" if unit and verb == "minimise" else "worse"
+        bound = f"; the best is not {worse} than the baseline" if len(aim.metrics) == 1 else ""
+        parts.append(f"{verb} {' and '.join(aim.metrics)} (weight {each:.3g}{unit}{bound})")
     if aims:
         parts.append(f"maximise overall (weight {1.0 - each * len(aims):.3g})")
     elif reading.aims:

@@ -94,7 +94,10 @@ def test_reflections_and_the_report_speak_of_length_and_accuracy(
     directory, search, report, progress = shorter
     assert "Directive read as: minimise response_length (weight 0.2" in progress
     assert re.search(r"Directive read as: .* the baseline's \d+\.\d \(so at least -?\d+\.\d\)", report)
-    assert re.search(r"Utility: 0\.8 overall - 0\.2 response_length / [\d.]+, with [-\d.]+ <= overall\.", report)
+    assert re.search(
+        r"Utility: 0\.8 overall - 0\.2 response_length / [\d.]+, with [-\d.]+ <= overall and response_length <= [\d.]+\.",
+        report,
+    )
     assert re.search(
         r"By the objective's metrics, against grpo: overall [\d.]+ against [\d.]+ .*response_length", report
     )

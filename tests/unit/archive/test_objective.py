@@ -35,6 +35,8 @@ def test_shorter_at_the_same_accuracy_by_hand() -> None:
     assert feasible(shorter, objective)
     assert feasible({**shorter, "overall": 49.0}, objective)
     assert not feasible({**shorter, "overall": 48.9}, objective)
+    # However much is gained by it: who asks for shorter responses is not given longer ones.
+    assert not feasible({**shorter, "overall": 90.0, "response_length": 24.1}, objective)
 
 
 def test_a_percent_of_length_is_worth_the_same_whatever_a_token_is_worth() -> None:
@@ -74,6 +76,12 @@ def test_bounds_on_both_sides_of_a_metric_are_one_constraint() -> None:
     assert (bound.minimum, bound.maximum) == pytest.approx((22.8, 25.2))
 
 
+def test_the_stricter_of_two_bounds_holds_and_several_benchmarks_are_free_against_each_other() -> None:
+    objective = objective_of(search("Improve times7, do not hurt times7 and raise pass@8"), BASELINE)
+    assert objective is not None
+    assert [(bound.metric, bound.minimum) for bound in objective.constraints] == [("times7", 50.0)]
+
+
 def test_it_waits_for_the_baselines_scores_only_where_it_needs_them() -> None:
     assert objective_of(search(KEEP), {}) is None
     assert objective_of(search(KEEP), {"overall": 50.0}) is None
@@ -96,7 +104,10 @@ def test_the_status_tells_the_bound_in_numbers_once_the_baseline_is_scored() -> 
     assert "keep overall from falling more than 1 below the baseline's;" in before.text
     assert "below the baseline's 50.0 (so at least 49.0)" in after.text
     assert "minimise response_length (weight 0.2" in after.text
-    assert [bound.minimum for bound in after.constraints] == [49.0]
+    assert [(bound.metric, bound.minimum, bound.maximum) for bound in after.constraints] == [
+        ("overall", 49.0, None),
+        ("response_length", None, 24.0),
+    ]
 
 
 def test_a_directive_of_which_nothing_is_understood_is_told_with_the_way_out() -> None:

@@ -52,7 +52,7 @@ def snapshot(search: Search) -> Snapshot:
 def test_the_report_says_what_counted_and_how_each_metric_came_out() -> None:
     text = " ".join(" ".join(report.report_lines(snapshot(shorter()))).split())
     assert "Directive read as: minimise response_length (weight 0.2" in text
-    assert "Utility: 0.8 overall - 0.2 response_length / 0.24, with 64 <= overall." in text
+    assert "Utility: 0.8 overall - 0.2 response_length / 0.24, with 64 <= overall and response_length <= 24." in text
     assert "overall 65.5 against 65.0 (+0.5); response_length 19.2 against 24.0 (-20.0%)." in text
     assert "overall 64.8 against 65.0: -0.2, interval -0.7 to +0.3: kept." in text
     assert "response_length 20.0 against 24.0: -4.0, interval -4.4 to -3.6." in text
@@ -62,7 +62,7 @@ def test_the_report_says_what_counted_and_how_each_metric_came_out() -> None:
 
 def test_describe_says_the_same_of_a_search() -> None:
     text = " ".join(" ".join(describe_search(shorter())).split())
-    assert "0.8 overall - 0.2 response_length / 0.24, with 64 <= overall" in text
+    assert "0.8 overall - 0.2 response_length / 0.24, with 64 <= overall and response_length <= 24" in text
     assert "below the baseline's 65.0 (so at least 64.0)" in text
     assert ": kept." in text
 

@@ -65,8 +65,9 @@ def test_every_task_that_judges_is_told_and_none_is_where_nothing_is_asked() -> 
             assert (overall["name"], overall["weight"]) == ("overall", 0.8)
             assert (length["name"], length["direction"]) == ("response_length", "Minimize")
             assert length["scale"] == pytest.approx(base["response_length"] / 100, abs=1e-6)
-            (bound,) = document["objective"]["constraints"]
-            assert bound["minimum"] == pytest.approx(base["overall"] - 1.0)
+            kept, aimed = document["objective"]["constraints"]
+            assert kept["minimum"] == pytest.approx(base["overall"] - 1.0)
+            assert (aimed["metric"], aimed["maximum"]) == ("response_length", pytest.approx(base["response_length"]))
         assert all(
             document.get("objective") in (None, {"metrics": [], "constraints": []}) for document in plain.inputs(kind)
         )

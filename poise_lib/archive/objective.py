@@ -1,8 +1,9 @@
 """The objective that counts: spec.objective, or what follows from the directive and the baseline's scores, or the suite's own.
 
 ``spec.objective`` always wins.  Else aims of the directive become secondary metrics beside overall, and what it wants kept
-becomes bounds around the baseline's scores; the best may also not be worse than the baseline in what is aimed at.  The directive is read once, when the search begins, and the reading stays in
-``status.objective``: as a later change of spec.objective, a later directive would leave candidates that cannot be compared.
+becomes bounds around the baseline's scores; nor may the best be worse than the baseline in what is aimed at.  The directive
+is read once, when the search begins, and the reading stays in ``status.objective``: as a later change of spec.objective, a later
+directive would leave candidates that cannot be compared.
 
 Units.  Scores are percentage points and lengths are tokens, so the length counts in hundredths of the baseline's
 (:attr:`~poise_lib.resources.objective.Metric.scale`): with a weight of 0.2 against 0.8 responses that are 4% shorter make up for one

@@ -121,9 +121,15 @@ CASES: Final = (
         hyper={"kl_coef": 0.03},
         kl_in_reward=0.03,
     ),
-    Case("RLOO, vectorised", "rloo", "rloo_vectorized", aggregation="seq-mean-token-sum", hyper={"kl_coef": 0.0},
-         remark="VeRL gives a lone response 0 here and its reward in `rloo`; ours is the latter: "
-         "compared on groups of two and more"),  # fmt: skip
+    Case(
+        "RLOO, vectorised",
+        "rloo",
+        "rloo_vectorized",
+        aggregation="seq-mean-token-sum",
+        hyper={"kl_coef": 0.0},
+        remark="VeRL gives a lone response 0 here and its reward in `rloo`; ours is the latter: "
+        "compared on groups of two and more",
+    ),
     Case(
         "REINFORCE++",
         "reinforce-pp",
@@ -274,7 +280,9 @@ class Result:
     """Of ``Data.current``."""
 
 
-def run(loss: Loss, data: Data, advantages: Tensor, parts: Sequence[Tensor], ranks: Sequence[int] | None = None) -> Result:
+def run(
+    loss: Loss, data: Data, advantages: Tensor, parts: Sequence[Tensor], ranks: Sequence[int] | None = None
+) -> Result:
     """What VeRL's engine does with a mini-batch: micro-batch after micro-batch, summed; averaged over ranks.
 
     Args:
@@ -295,7 +303,9 @@ def run(loss: Loss, data: Data, advantages: Tensor, parts: Sequence[Tensor], ran
     return Result(total, leaf.grad)
 
 
-def _micro_batch(data: Data, leaf: Tensor, advantages: Tensor, rows: Tensor, dp_size: int) -> tuple[dict[str, Any], Any]:
+def _micro_batch(
+    data: Data, leaf: Tensor, advantages: Tensor, rows: Tensor, dp_size: int
+) -> tuple[dict[str, Any], Any]:
     """The model's output and the TensorDict that VeRL's engine hands to a loss function."""
     from tensordict import TensorDict
     from verl.utils import tensordict_utils as tu
@@ -421,8 +431,8 @@ def report(count: int) -> str:
         [
             "# Our modules against VeRL's own functions",
             "",
-            f"VeRL {version('verl')}, torch {torch.__version__.split('+')[0]}, float32, {count} random batches an algorithm; "
-            f"all are within {BOUND:g}. Written by",
+            f"VeRL {version('verl')}, torch {torch.__version__.split('+')[0]}, float32, {count} random batches each; all",
+            f"figures are within {BOUND:g}. Written by",
             "",
             "    python -m benchmarks.verl_conformance --output docs/evidence/verl-conformance.md",
             "",

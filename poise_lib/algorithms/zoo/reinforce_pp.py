@@ -24,9 +24,7 @@ HYPERPARAMETERS = {
     "ddof": Hyperparameter(0.0, 0.0, 1.0, "0 takes the population's variance over the batch, 1 the sample's"),
     "normalise": Hyperparameter(1.0, 0.0, 1.0, "1 standardises over the batch, 0 takes the return as it is"),
     "group_baseline": Hyperparameter(0.0, 0.0, 1.0, "share of the group mean that is taken off the reward"),
-    "lone_reward": Hyperparameter(
-        0.0, 0.0, 1.0, "share of the baseline that a response alone in its group is spared"
-    ),
+    "lone_reward": Hyperparameter(0.0, 0.0, 1.0, "share of the baseline that a response alone in its group is spared"),
     "kl_coef": Hyperparameter(0.01, 0.0, 0.2, "weight of a token's KL to the reference in its reward"),
     "clip_ratio": Hyperparameter(0.2, 0.0, 1.0, "half width of the clip interval around a ratio of 1"),
 }

@@ -30,9 +30,23 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Keep the trained weights (safetensors).",
 )
+@click.option("--engine", type=click.Choice(["nano", "verl"]), default="nano", show_default=True)
+@click.option(
+    "--platform",
+    type=click.Choice(["cpu"]),
+    help="For engine verl: run it on this machine's processors, on a tiny model made on the spot.",
+)
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def train(
-    algorithm: str, seed: int, fidelity: str, steps: int | None, hyper: tuple[str, ...], keep: Path | None, output: str
+    algorithm: str,
+    seed: int,
+    fidelity: str,
+    steps: int | None,
+    hyper: tuple[str, ...],
+    keep: Path | None,
+    engine: str,
+    platform: str | None,
+    output: str,
 ) -> None:
     """Train ALGORITHM (a Python file, or a name from `poise algorithms`) from the base, and score it.
 
@@ -42,7 +56,19 @@ def train(
     poise train grpo --seed 1
     poise train mine.py --fidelity probe
     poise train vm-av --hyper kl_coef=0 --steps 40
+    poise train mine.py --engine verl --platform cpu
     """
+    if engine == "verl" and platform == "cpu":
+        from poise_lib.cli.verl_tiny import train_on_cpu
+
+        train_on_cpu(algorithm, seed=seed, steps=steps, hyper=_overrides(hyper), keep=keep, output=output)
+        return
+    if engine == "verl" or platform is not None:
+        from poise_lib.errors import InvalidInputError
+
+        raise InvalidInputError(
+            "--engine verl and --platform cpu go together: both, or neither for the embedded engine"
+        )
     import shutil
     import tempfile
 

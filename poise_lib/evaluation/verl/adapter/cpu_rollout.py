@@ -14,23 +14,14 @@ from typing import Any, Final
 
 import ray
 import torch
-from torch import Tensor
 from verl.workers.rollout import base as verl_rollout
 from verl.workers.rollout.replica import RolloutReplica, RolloutReplicaRegistry, TokenOutput
+
+from poise_lib.evaluation.verl.adapter.sampling import Sampling, sample
 
 NAME: Final = "hfcpu"
 _WINDOW_SECONDS: Final = 0.01
 """A batch starts when no request has come for so long."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """What requests of one batch have in common."""
-
-    temperature: float
-    top_p: float
-    top_k: int
-    max_tokens: int
 
 
 @dataclass(slots=True)
@@ -38,71 +29,6 @@ class _Request:
     prompt: list[int]
     sampling: Sampling
     answer: asyncio.Future[Any]
-
-
-@torch.no_grad()
-def sample(
-    model: Any, prompts: Sequence[Sequence[int]], sampling: Sampling, end: int, pad: int, generator: torch.Generator
-) -> list[tuple[list[int], list[float]]]:
-    """Continue prompts with a transformers model.
-
-    Args:
-        model: a causal language model.
-        prompts: token ids, of any lengths.
-        sampling: temperature 0 is greedy.
-        end: the id that ends a response; it is part of it.
-        pad: the id that fills prompts up on the left.
-        generator: of the sampling noise.
-
-    Returns:
-        Token ids and their log-probabilities under the model at that temperature, a pair for each prompt.
-    """
-    rows, longest = len(prompts), max(map(len, prompts))
-    tokens = torch.full((rows, longest), pad)
-    attention = torch.zeros((rows, longest), dtype=torch.int64)
-    for row, prompt in enumerate(prompts):
-        tokens[row, longest - len(prompt) :] = torch.tensor(list(prompt))
-        attention[row, longest - len(prompt) :] = 1
-    positions = (attention.cumsum(1) - 1).clamp(min=0)
-    chosen, logs = [], []
-    done = torch.zeros(rows, dtype=torch.bool)
-    alive = []
-    past = None
-    for _ in range(sampling.max_tokens):
-        output = model(
-            input_ids=tokens, attention_mask=attention, position_ids=positions, past_key_values=past, use_cache=True
-        )
-        past = output.past_key_values
-        tokens, log = _choose(output.logits[:, -1].float(), sampling, generator)
-        chosen.append(tokens)
-        logs.append(log)
-        alive.append(~done)
-        done = done | (tokens.squeeze(1) == end)
-        if bool(done.all()):
-            break
-        attention = torch.cat([attention, torch.ones(rows, 1, dtype=torch.int64)], 1)
-        positions = positions[:, -1:] + 1
-    ids, kept = torch.cat(chosen, 1), torch.stack(alive, 1)
-    logged = torch.cat(logs, 1)
-    return [(ids[row, kept[row]].tolist(), logged[row, kept[row]].tolist()) for row in range(rows)]
-
-
-def _choose(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The next token of each row [B, 1] and its log-probability [B, 1]."""
-    if sampling.temperature <= 0:
-        logs = torch.log_softmax(logits, -1)
-        tokens = logs.argmax(-1, keepdim=True)
-        return tokens, logs.gather(1, tokens)
-    logs = torch.log_softmax(logits / sampling.temperature, -1)
-    bounded = logs
-    if sampling.top_k > 0:
-        bounded = bounded.masked_fill(bounded < bounded.topk(sampling.top_k).values[:, -1:], -1e30)
-    if sampling.top_p < 1.0:
-        ordered, index = bounded.softmax(-1).sort(-1, descending=True)
-        outside = ordered.cumsum(-1) - ordered > sampling.top_p
-        bounded = bounded.masked_fill(outside.gather(-1, index.argsort(-1)), -1e30)
-    tokens = torch.multinomial(bounded.softmax(-1), 1, generator=generator)
-    return tokens, logs.gather(1, tokens)
 
 
 class Server:
@@ -163,7 +89,10 @@ class Server:
         given = sampling_params
         limit = given.get("max_tokens") or given.get("max_new_tokens") or self._config.response_length
         sampling = Sampling(
-            float(given.get("temperature", 1.0)), float(given.get("top_p", 1.0)), int(given.get("top_k", -1)), int(limit)
+            float(given.get("temperature", 1.0)),
+            float(given.get("top_p", 1.0)),
+            int(given.get("top_k", -1)),
+            int(limit),
         )
         answer = asyncio.get_running_loop().create_future()
         self._waiting.append(_Request(list(prompt_ids), sampling, answer))
@@ -250,7 +179,9 @@ class WeightSender(verl_rollout.BaseRollout):
         if not self.is_leader_rank:
             return
         server = ray.get_actor(_server_name(self.replica_rank))
-        await server.load_weights.remote({name: value.detach().float().cpu().numpy().copy() for name, value in named.items()})
+        await server.load_weights.remote(
+            {name: value.detach().float().cpu().numpy().copy() for name, value in named.items()}
+        )
         if global_steps is not None:
             await server.set_global_steps.remote(global_steps)
 

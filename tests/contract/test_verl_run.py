@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -83,7 +84,7 @@ def test_the_candidates_code_ran_in_the_workers(finished: tuple[embedded.Embedde
     assert [record[names.STEP] for record in trajectory] == list(range(STEPS))
     assert [record["candidate/mark"] for record in trajectory] == pytest.approx([40.0, 41.0, 42.0, 43.0])
     assert [record["coefficient/seen"] for record in trajectory] == [0.0, 1.0, 2.0, 3.0]
-    for earlier, later in zip(trajectory, trajectory[1:], strict=False):
+    for earlier, later in itertools.pairwise(trajectory):
         assert later["coefficient/entropy"] == pytest.approx(earlier[names.ENTROPY], rel=1e-6)
 
 

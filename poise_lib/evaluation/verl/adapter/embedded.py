@@ -225,7 +225,8 @@ def overrides(run: Path, settings: TinySettings) -> list[str]:
 def _environment(run: Path, ray_folder: str) -> dict[str, str]:
     """Of VeRL's processes: this one's, and what makes VeRL run on a CPU and start quickly."""
     search = [str(Path(poise_lib.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
-    return os.environ | {
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return inherited | {  # six processes import the same thousands of modules: the first one compiles them for all
         SPEC_VARIABLE: str(run / "candidate.json"),
         FAILURE_VARIABLE: str(run / "failure.json"),
         "PYTHONPATH": os.pathsep.join(part for part in search if part),

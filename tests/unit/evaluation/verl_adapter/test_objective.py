@@ -128,7 +128,7 @@ def test_rows_without_a_token_add_nothing() -> None:
         *(
             torch.cat([values, torch.zeros_like(values[:1])])
             for values in (part.logprobs, part.old_logprobs, part.advantages, part.response_mask)
-        )  # fmt: skip
+        )
     )
     whole = MiniBatch(tokens=21, sequences=3)
     bare, more = (share_of(constant, algorithm.hyper(), one, whole, STATE).loss for one in (part, filled))

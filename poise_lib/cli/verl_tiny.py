@@ -1,4 +1,4 @@
-"""``poise train --engine verl --platform cpu``: VeRL itself on this machine, with a tiny model made on the spot."""
+"""``poise train --engine verl --platform cpu`` (or cuda): VeRL itself on this machine, with a tiny model made on the spot."""
 
 from __future__ import annotations
 
@@ -24,8 +24,15 @@ NOTICE = (
 )
 
 
-def train_on_cpu(
-    algorithm: str, *, seed: int, steps: int | None, hyper: Mapping[str, float], keep: Path | None, output: str
+def train_here(
+    algorithm: str,
+    *,
+    platform: str,
+    seed: int,
+    steps: int | None,
+    hyper: Mapping[str, float],
+    keep: Path | None,
+    output: str,
 ) -> None:
     """Train, and print curves and scores.
 
@@ -40,7 +47,7 @@ def train_on_cpu(
     chosen = choose(algorithm)
     require_engine()
     verl = require_verl()
-    settings = TinySettings(steps=STEPS if steps is None else steps, seed=seed)
+    settings = TinySettings(steps=STEPS if steps is None else steps, seed=seed, platform=platform)
     spec = CandidateSpec(name=chosen.name, source=chosen.source, hyper=dict(hyper))
     progress = _Lines(settings.steps)
     progress.say(NOTICE)
@@ -61,7 +68,7 @@ def train_on_cpu(
     if output == "json":
         from poise_lib.plain import json_text
 
-        document = {"algorithm": chosen.name, "engine": "verl", "platform": "cpu", "verl": verl, "seed": seed,
+        document = {"algorithm": chosen.name, "engine": "verl", "platform": platform, "verl": verl, "seed": seed,
                     "steps": settings.steps, "metrics": report.after, "base": report.before,
                     "trajectory": list(report.trajectory), "seconds": report.seconds,
                     "startSeconds": report.start_seconds, "isolation": []}  # fmt: skip

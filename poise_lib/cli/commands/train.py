@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 @click.option("--engine", type=click.Choice(["nano", "verl"]), default="nano", show_default=True)
 @click.option(
     "--platform",
-    type=click.Choice(["cpu"]),
-    help="For engine verl: run it on this machine's processors, on a tiny model made on the spot.",
+    type=click.Choice(["cpu", "cuda"]),
+    help="For engine verl: run it on this machine's processors or GPU, on a small model made on the spot.",
 )
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def train(
@@ -58,17 +58,17 @@ def train(
     poise train vm-av --hyper kl_coef=0 --steps 40
     poise train mine.py --engine verl --platform cpu
     """
-    if engine == "verl" and platform == "cpu":
-        from poise_lib.cli.verl_tiny import train_on_cpu
+    if engine == "verl" and platform is not None:
+        from poise_lib.cli.verl_tiny import train_here
 
-        train_on_cpu(algorithm, seed=seed, steps=steps, hyper=_overrides(hyper), keep=keep, output=output)
+        train_here(
+            algorithm, platform=platform, seed=seed, steps=steps, hyper=_overrides(hyper), keep=keep, output=output
+        )
         return
     if engine == "verl" or platform is not None:
         from poise_lib.errors import InvalidInputError
 
-        raise InvalidInputError(
-            "--engine verl and --platform cpu go together: both, or neither for the embedded engine"
-        )
+        raise InvalidInputError("--engine verl and --platform go together: both, or neither for the embedded engine")
     import shutil
     import tempfile
 

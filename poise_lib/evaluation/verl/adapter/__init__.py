@@ -11,8 +11,8 @@
 ``worker``         the loss function that VeRL's actor calls
 ``trainer``        VeRL's synchronous trainer with the candidate in it
 ``driver``         the process that composes VeRL's configuration and starts it
-``plugin``         what ``VERL_USE_EXTERNAL_MODULES`` names; with ``cpu_platform`` and ``cpu_rollout``: VeRL without an
-                   accelerator
+``plugin``         what ``VERL_USE_EXTERNAL_MODULES`` names; with ``hf_rollout`` a rollout without vLLM, with
+                   ``cpu_platform`` VeRL without an accelerator
 ``embedded``       VeRL on this machine: with ``tiny``, ``tiny_reward`` and ``sampling`` a model and a task made on the
                    spot and their scores, with ``processes`` nothing left behind
 =================  ================================================================================================

@@ -37,7 +37,7 @@ TESTED: Final = ((0, 9, 1), (0, 10))
 _DRIVER: Final = "poise_lib.evaluation.verl.adapter.driver"
 _PLUGIN: Final = "poise_lib.evaluation.verl.adapter.plugin"
 _LOOK_SECONDS: Final = 0.2
-_MAX_WEIGHTS: Final = 64 * 1024**2
+_LEAST_BYTES: Final = 64 * 1024**2
 _MAX_METRICS: Final = 200
 _LOG: Final = "verl.log"
 _METRICS: Final = "metrics.jsonl"
@@ -59,6 +59,10 @@ class TinySettings:
     mini_batches: int = 2
     """Updates a step; with one the ratio is 1 and no clip ever acts."""
     learning_rate: float = 1e-3
+    platform: str = "cpu"
+    """"cpu" in float32, or "cuda" with VeRL's own mixed precision (bfloat16)."""
+    shape: str = "tiny"
+    """Of the model: one of :data:`poise_lib.evaluation.verl.adapter.tiny.SHAPES`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,21 @@ def require_verl() -> str:
     return found
 
 
+def require_platform(platform: str) -> None:
+    """Check that the platform is there.
+
+    Raises:
+        EngineError: it is not; the message says what PyTorch sees.
+    """
+    import torch
+
+    if platform == "cuda" and not torch.cuda.is_available():
+        raise EngineError(
+            f"platform cuda: PyTorch {torch.__version__} sees no GPU; use --platform cpu, or install a driver and a CUDA "
+            "build of PyTorch (nvidia-smi and `python -c 'import torch; print(torch.cuda.is_available())'` tell which is missing)"
+        )
+
+
 def train_tiny(
     spec: CandidateSpec,
     settings: TinySettings,
@@ -121,9 +140,11 @@ def train_tiny(
         EngineError: VeRL is missing or failed, or the checkpoint is not usable.
     """
     require_verl()
+    require_platform(settings.platform)
+    shape = tiny.SHAPES[settings.shape]
     started = time.monotonic()
     on_stage("making the base")
-    base = tiny.make_base(workdir / "base", settings.seed)
+    base = tiny.make_base(workdir / "base", settings.seed, shape, settings.platform)
     on_stage("starting VeRL: Ray, workers, rollout")
     run = workdir / "run"
     run.mkdir()
@@ -139,11 +160,11 @@ def train_tiny(
         records.append(record)
         on_progress(record)
 
-    _run(run, overrides(run, settings) + list(extra), heard)
+    _run(run, overrides(run, settings) + list(extra), settings.platform, heard)
     on_stage("scoring the checkpoint and the base")
     name = f"{_CHECKPOINTS}/global_step_{settings.steps}/actor/huggingface/{tiny.WEIGHTS}"
     try:
-        weights = sandbox.read_output(run, name, _MAX_WEIGHTS)
+        weights = sandbox.read_output(run, name, _LEAST_BYTES + 2 * shape.weight_bytes)
     except SandboxError as error:
         raise EngineError(f"VeRL left no usable checkpoint: {error}") from error
     before, after = (tiny.score(base, content, settings.seed) for content in (None, weights))
@@ -176,9 +197,6 @@ def overrides(run: Path, settings: TinySettings) -> list[str]:
         f"{actor}.strategy": "fsdp2",
         f"{actor}.fsdp_config.strategy": "fsdp2",
         f"{actor}.fsdp_config.model_dtype": "fp32",
-        f"+{actor}.fsdp_config.mixed_precision.param_dtype": "fp32",
-        f"+{actor}.fsdp_config.mixed_precision.reduce_dtype": "fp32",
-        f"+{actor}.fsdp_config.mixed_precision.buffer_dtype": "fp32",
         f"{actor}.fsdp_config.use_torch_compile": False,
         f"{actor}.use_torch_compile": False,
         f"{actor}.ppo_mini_batch_size": mini,
@@ -189,12 +207,12 @@ def overrides(run: Path, settings: TinySettings) -> list[str]:
         f"{actor}.data_loader_seed": settings.seed,
         f"{actor}.checkpoint.save_contents": ["model", "optimizer", "extra", "hf_model"],
         "actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu": rows,
-        f"{rollout}.name": "hfcpu",
+        f"{rollout}.name": "hf",
         f"{rollout}.mode": "async",
         f"{rollout}.n": settings.samples,
         f"{rollout}.seed": settings.seed,
         f"{rollout}.tensor_model_parallel_size": 1,
-        f"{rollout}.dtype": "float32",
+        f"{rollout}.dtype": "float32" if settings.platform == "cpu" else "bfloat16",
         f"{rollout}.calculate_log_probs": True,
         f"{rollout}.log_prob_micro_batch_size_per_gpu": rows,
         f"{rollout}.agent.num_workers": 1,
@@ -202,10 +220,10 @@ def overrides(run: Path, settings: TinySettings) -> list[str]:
         f"{rollout}.max_num_seqs": 512,
         "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,
         "ray_kwargs.ray_init.num_cpus": 8,
-        "+ray_kwargs.ray_init.num_gpus": 1,  # a logical one: VeRL counts nothing else
+        "+ray_kwargs.ray_init.num_gpus": 1,  # a logical one on a CPU: VeRL counts nothing else
         "+ray_kwargs.ray_init.include_dashboard": False,
-        "+ray_kwargs.ray_init.object_store_memory": 200_000_000,
-        "trainer.device": "cpu",
+        "+ray_kwargs.ray_init.object_store_memory": 200_000_000 + 4 * tiny.SHAPES[settings.shape].weight_bytes,
+        "trainer.device": settings.platform,
         "trainer.n_gpus_per_node": 1,
         "trainer.nnodes": 1,
         "trainer.logger": ["file"],
@@ -219,39 +237,46 @@ def overrides(run: Path, settings: TinySettings) -> list[str]:
         "trainer.resume_mode": "auto",
         "trainer.default_local_dir": str(run / _CHECKPOINTS),
     }
+    if settings.platform == "cpu":
+        values |= {
+            f"+{actor}.fsdp_config.mixed_precision.{kind}_dtype": "fp32" for kind in ("param", "reduce", "buffer")
+        }
     return [hydra(key, value) for key, value in values.items()]
 
 
-def _environment(run: Path, ray_folder: str) -> dict[str, str]:
-    """Of VeRL's processes: this one's, and what makes VeRL run on a CPU and start quickly."""
+def _environment(run: Path, platform: str, ray_folder: str) -> dict[str, str]:
+    """Of VeRL's processes: this one's, and what makes VeRL start quickly, and run where there is no accelerator."""
     search = [str(Path(poise_lib.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return inherited | {  # six processes import the same thousands of modules: the first one compiles them for all
-        SPEC_VARIABLE: str(run / "candidate.json"),
-        FAILURE_VARIABLE: str(run / "failure.json"),
-        "PYTHONPATH": os.pathsep.join(part for part in search if part),
-        "VERL_USE_EXTERNAL_MODULES": _PLUGIN,
-        "VERL_USE_EXTERNAL_PLUGINS": "none",
-        "VERL_PLATFORM": "cpu",
-        "VERL_ENGINE_DEVICE": "cuda",
-        "VERL_FILE_LOGGER_PATH": str(run / _METRICS),
-        "OMP_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_OFFLINE": "1",
-        "WANDB_MODE": "disabled",
-        "HYDRA_FULL_ERROR": "1",
-        "RAY_TMPDIR": ray_folder,
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_DEDUP_LOGS": "0",
-        "RAY_memory_monitor_refresh_ms": "0",
-        # Ray would start an idle worker for each processor, and import everything in it.
-        "RAY_prestart_worker_first_driver": "0",
-        "RAY_enable_worker_prestart": "0",
-    }
+    on_cpu = {"VERL_PLATFORM": "cpu", "VERL_ENGINE_DEVICE": "cuda"} if platform == "cpu" else {}
+    return (
+        inherited
+        | on_cpu
+        | {  # six processes import the same thousands of modules: the first one compiles them for all
+            SPEC_VARIABLE: str(run / "candidate.json"),
+            FAILURE_VARIABLE: str(run / "failure.json"),
+            "PYTHONPATH": os.pathsep.join(part for part in search if part),
+            "VERL_USE_EXTERNAL_MODULES": _PLUGIN,
+            "VERL_USE_EXTERNAL_PLUGINS": "none",
+            "VERL_FILE_LOGGER_PATH": str(run / _METRICS),
+            "OMP_NUM_THREADS": "1",
+            "MKL_NUM_THREADS": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+            "HF_HUB_OFFLINE": "1",
+            "WANDB_MODE": "disabled",
+            "HYDRA_FULL_ERROR": "1",
+            "RAY_TMPDIR": ray_folder,
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_DEDUP_LOGS": "0",
+            "RAY_memory_monitor_refresh_ms": "0",
+            # Ray would start an idle worker for each processor, and import everything in it.
+            "RAY_prestart_worker_first_driver": "0",
+            "RAY_enable_worker_prestart": "0",
+        }
+    )
 
 
-def _run(run: Path, settings: list[str], heard: Callable[[Record], None]) -> None:
+def _run(run: Path, settings: list[str], platform: str, heard: Callable[[Record], None]) -> None:
     """Run VeRL to its end, or raise what it failed of; no process is left either way."""
     # Ray's sockets lie there, and their paths may have 107 bytes.
     with (
@@ -260,7 +285,10 @@ def _run(run: Path, settings: list[str], heard: Callable[[Record], None]) -> Non
         Family() as family,
     ):
         process = family.start(
-            [sys.executable, "-m", _DRIVER, *settings], cwd=run, environment=_environment(run, ray_folder), output=log
+            [sys.executable, "-m", _DRIVER, *settings],
+            cwd=run,
+            environment=_environment(run, platform, ray_folder),
+            output=log,
         )
         lines = _follow(run / _METRICS, lambda: process.poll() is None)
         for line in lines:

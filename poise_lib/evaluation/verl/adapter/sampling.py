@@ -1,4 +1,4 @@
-"""Sample responses from a small transformers model on a CPU: the rollout engine's and the scorer's."""
+"""Sample responses from a small transformers model, on its own device: the rollout engine's and the scorer's."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def sample(
         sampling: temperature 0 is greedy.
         end: the id that ends a response; it is part of it.
         pad: the id that fills prompts up on the left.
-        generator: of the sampling noise.
+        generator: of the sampling noise, on the model's device.
 
     Returns:
         Token ids and their log-probabilities under the model at that temperature, a pair for each prompt.
@@ -43,9 +43,10 @@ def sample(
     for row, prompt in enumerate(prompts):
         tokens[row, longest - len(prompt) :] = torch.tensor(list(prompt))
         attention[row, longest - len(prompt) :] = 1
+    tokens, attention = tokens.to(model.device), attention.to(model.device)
     positions = (attention.cumsum(1) - 1).clamp(min=0)
     chosen, logs = [], []
-    done = torch.zeros(rows, dtype=torch.bool)
+    done = torch.zeros(rows, dtype=torch.bool, device=model.device)
     alive = []
     past = None
     for _ in range(sampling.max_tokens):
@@ -60,7 +61,7 @@ def sample(
         done = done | (tokens.squeeze(1) == end)
         if bool(done.all()):
             break
-        attention = torch.cat([attention, torch.ones(rows, 1, dtype=torch.int64)], 1)
+        attention = torch.cat([attention, attention.new_ones(rows, 1)], 1)
         positions = positions[:, -1:] + 1
     ids, kept = torch.cat(chosen, 1), torch.stack(alive, 1)
     logged = torch.cat(logs, 1)

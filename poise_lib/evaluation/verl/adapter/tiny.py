@@ -36,6 +36,34 @@ _DRAWS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
+class Shape:
+    """Of a Qwen2, all but its vocabulary."""
+
+    hidden: int
+    intermediate: int
+    layers: int
+    heads: int
+    kv_heads: int
+    warm_rate: float
+    """AdamW's learning rate while the base is made."""
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of a float32 checkpoint, or a little more."""
+        head = self.hidden // self.heads
+        attention = 2 * self.hidden * head * (self.heads + self.kv_heads)
+        block = attention + 3 * self.hidden * self.intermediate + 8 * self.hidden
+        return 4 * (self.layers * block + 100 * self.hidden)
+
+
+SHAPES: Final = {
+    "tiny": Shape(64, 128, 2, 4, 2, 2e-3),
+    "qwen2.5-0.5b": Shape(896, 4864, 24, 14, 2, 1e-4),
+}
+"""By name; the second has the blocks of Qwen2.5-0.5B, with weights made here."""
+
+
+@dataclass(frozen=True, slots=True)
 class TinyBase:
     """Where the base lies, and what its weights were when it was made."""
 
@@ -56,7 +84,7 @@ def problems(seed: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     return pairs[_HELD_OUT:], pairs[:_HELD_OUT]
 
 
-def make_base(folder: Path, seed: int) -> TinyBase:
+def make_base(folder: Path, seed: int, shape: Shape = SHAPES["tiny"], device: str = "cpu") -> TinyBase:
     """Make tokenizer, weights and VeRL's data files in ``folder``."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
@@ -69,11 +97,11 @@ def make_base(folder: Path, seed: int) -> TinyBase:
         model: Any = Qwen2ForCausalLM(
             Qwen2Config(
                 vocab_size=len(tokenizer),
-                hidden_size=64,
-                intermediate_size=128,
-                num_hidden_layers=2,
-                num_attention_heads=4,
-                num_key_value_heads=2,
+                hidden_size=shape.hidden,
+                intermediate_size=shape.intermediate,
+                num_hidden_layers=shape.layers,
+                num_attention_heads=shape.heads,
+                num_key_value_heads=shape.kv_heads,
                 max_position_embeddings=32,
                 tie_word_embeddings=False,
                 eos_token_id=tokenizer.eos_token_id,
@@ -82,8 +110,8 @@ def make_base(folder: Path, seed: int) -> TinyBase:
                 use_sliding_window=False,
             )
         )
-        _warm_up(model, tokenizer, seed)
-    model.save_pretrained(folder / MODEL, safe_serialization=True)
+        _warm_up(model.to(device), tokenizer, seed, shape.warm_rate)
+    model.cpu().save_pretrained(folder / MODEL, safe_serialization=True)
     tokenizer.save_pretrained(folder / MODEL)
     for name, pairs in zip((TRAIN_FILE, TEST_FILE), problems(seed), strict=True):
         _write_rows(folder / name, pairs)
@@ -112,13 +140,13 @@ def _tokenizer() -> Any:
     return tokenizer
 
 
-def _warm_up(model: Any, tokenizer: Any, seed: int) -> None:
+def _warm_up(model: Any, tokenizer: Any, seed: int, rate: float) -> None:
     """Show the base the format, with answers that are right half the time."""
     import torch
 
     rng = random.Random(f"tiny-warm/{seed}")
     train, _ = problems(seed)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=rate)
     for _ in range(_WARM_STEPS):
         rows = []
         for _ in range(_WARM_ROWS):
@@ -133,6 +161,7 @@ def _warm_up(model: Any, tokenizer: Any, seed: int) -> None:
         for row, (prompt, ids) in enumerate(rows):
             tokens[row, : len(prompt) + len(ids)] = torch.tensor(prompt + ids)
             labels[row, len(prompt) : len(prompt) + len(ids)] = torch.tensor(ids)
+        tokens, labels = tokens.to(model.device), labels.to(model.device)
         loss = model(
             input_ids=tokens, attention_mask=(labels != -100) | (tokens != tokenizer.pad_token_id), labels=labels
         )

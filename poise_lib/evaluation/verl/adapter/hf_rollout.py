@@ -1,7 +1,7 @@
-"""A rollout engine "hfcpu" for VeRL: transformers on a CPU, one Ray actor that batches what arrives together.
+"""A rollout engine "hf" for VeRL: transformers in one Ray actor, on the GPU if there is one, batching what arrives together.
 
 VeRL's own rollouts are vLLM and SGLang servers.  This one speaks the same protocol to VeRL's agent loops and takes the
-trainer's weights after each step; it is meant for models of a few hundred thousand parameters.
+trainer's weights after each step, through Ray's object store: it is meant for small models, where vLLM is not to be had.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from verl.workers.rollout.replica import RolloutReplica, RolloutReplicaRegistry,
 
 from poise_lib.evaluation.verl.adapter.sampling import Sampling, sample
 
-NAME: Final = "hfcpu"
+NAME: Final = "hf"
 _WINDOW_SECONDS: Final = 0.01
 """A batch starts when no request has come for so long."""
 
@@ -39,11 +39,14 @@ class Server:
 
         torch.set_num_threads(1)
         self._config = config
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        dtype = getattr(torch, str(config.dtype))
         tokenizer = AutoTokenizer.from_pretrained(model_path)
         self._end, self._pad = tokenizer.eos_token_id, tokenizer.pad_token_id
         settings = AutoConfig.from_pretrained(model_path)
-        self._model = AutoModelForCausalLM.from_config(settings, attn_implementation="sdpa").float().eval()
-        self._generator = torch.Generator().manual_seed(int(config.seed) + replica_rank)
+        self._model = AutoModelForCausalLM.from_config(settings, attn_implementation="sdpa")
+        self._model = self._model.to(self._device, dtype).eval()
+        self._generator = torch.Generator(self._device).manual_seed(int(config.seed) + replica_rank)
         self._global_steps: int | None = None
         self._waiting: list[_Request] = []
         self._task: asyncio.Task[None] | None = None
@@ -138,7 +141,9 @@ class Replica(RolloutReplica):
         settings = self.model_config
         path = settings["path"] if hasattr(settings, "__getitem__") else settings.path
         name = _server_name(self.replica_rank) + self.name_suffix
-        options = {"name": name, "num_cpus": 0, "max_concurrency": self.max_concurrency}
+        # The GPU is the trainer's worker's; Ray would hide it from an actor that reserves none.
+        shown = {"env_vars": {"RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1"}}
+        options = {"name": name, "num_cpus": 0, "max_concurrency": self.max_concurrency, "runtime_env": shown}
         server = ray.remote(Server).options(**options).remote(self.config, path, self.replica_rank)
         await server.resume_generation.remote()  # returns once the model is there
         self.servers = [server]

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,16 @@ def test_the_score_is_the_checkpoints(finished: tuple[embedded.EmbeddedReport, P
     assert tiny.score(base, report.weights, SMALL.seed) == report.after
     assert tiny.score(base, None, SMALL.seed) == report.before
     assert report.weights != (base.model / tiny.WEIGHTS).read_bytes()
+
+
+def test_a_restart_goes_on_with_the_history(finished: tuple[embedded.EmbeddedReport, Path]) -> None:
+    """From the checkpoint of the last step, in new processes: the schedule sees all earlier steps."""
+    report, workdir = finished
+    seen: list[Mapping[str, float]] = []
+    embedded._run(workdir / "run", embedded.overrides(workdir / "run", replace(SMALL, steps=STEPS + 2)), seen.append)
+    assert [record[names.STEP] for record in seen] == [STEPS, STEPS + 1]
+    assert [record["coefficient/seen"] for record in seen] == [STEPS, STEPS + 1]
+    assert seen[0]["coefficient/entropy"] == pytest.approx(report.trajectory[-1][names.ENTROPY], rel=1e-6)
 
 
 def test_a_candidate_that_fails_is_told_by_its_own_words(tmp_path: Path) -> None:

@@ -153,15 +153,15 @@ def test_a_signal_ends_everything(number: signal.Signals, tmp_path: Path) -> Non
     file = tmp_path / "traces.py"
     file.write_text(CANDIDATE)
     command = [sys.executable, "-m", "poise_lib.cli.main", "train", str(file), "--engine", "verl", "--platform", "cpu"]
-    with subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
-    ) as process:
+    with (
+        (tmp_path / "log").open("wb") as log,
+        subprocess.Popen(command, stderr=log, stdout=log, start_new_session=True) as process,
+    ):
         below: list[int] = []
-        while process.poll() is None:
+        while not any(b"raylet" in _command(pid) for pid in below):
+            with pytest.raises(subprocess.TimeoutExpired):  # it has not ended
+                process.wait(timeout=0.5)
             below = descendants(process.pid)
-            if any(b"raylet" in _command(pid) for pid in below):
-                break
-        assert process.poll() is None, process.stderr.read().decode() if process.stderr else ""
         process.send_signal(number)
         assert process.wait(timeout=120) == 130
     assert [pid for pid in below if b"ray" in _command(pid)] == []

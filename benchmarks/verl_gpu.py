@@ -1,6 +1,6 @@
-"""VeRL on a GPU: the adapter's numbers against a CPU's, then GRPO and another algorithm trained for real.
+"""VeRL on a GPU: GRPO and another algorithm, trained for real (benchmarks.verl_device compares the arithmetic).
 
-python -m benchmarks.verl_gpu [--json FILE] [--logs FOLDER] [--large-steps 20] [--only numbers|tiny|large]
+python -m benchmarks.verl_gpu [--json FILE] [--logs FOLDER] [--large-steps 20] [--only tiny|large]
 
 Needs VeRL and a GPU. The model and the task are those of ``poise train --engine verl`` (sums below 20): a model of some
 60,000 parameters, and one with the blocks of Qwen2.5-0.5B (358 million) and weights made on the spot. Responses are sampled by
@@ -20,11 +20,9 @@ from typing import Any, Final
 
 import torch
 
-from poise_lib.algorithms.registry import zoo, zoo_source
-from poise_lib.evaluation.verl.adapter.convert import Samples, StepState, advantages_of
+from poise_lib.algorithms.registry import zoo_source
 from poise_lib.evaluation.verl.adapter.embedded import TinySettings, train_tiny
-from poise_lib.evaluation.verl.adapter.objective import MicroBatch, MiniBatch, share_of
-from poise_lib.evaluation.verl.adapter.spec import CandidateSpec, load
+from poise_lib.evaluation.verl.adapter.spec import CandidateSpec
 
 ALGORITHMS: Final = ("grpo", "vm-av")
 WARM: Final = 3
@@ -37,54 +35,6 @@ VERL_FIGURES: Final = {
     "update, s": "timing_s/update_actor",
     "weights to the rollout, s": "timing_s/update_weights",
 }
-
-
-def batch(device: str) -> dict[str, torch.Tensor]:
-    """A seeded batch of 64 ragged responses of up to 256 tokens, eight to a prompt."""
-    generator = torch.Generator().manual_seed(7)
-    lengths = torch.randint(16, 257, (64,), generator=generator)
-    mask = (torch.arange(256) < lengths.unsqueeze(-1)).long()
-    old = -torch.rand(64, 256, generator=generator) * mask
-    noise = torch.randn(2, 64, 256, generator=generator)
-    made = {
-        "mask": mask,
-        "old": old,
-        "current": (old + 0.1 * noise[0]).clamp(max=-1e-4) * mask,
-        "reference": (old + 0.1 * noise[1]).clamp(max=-1e-4) * mask,
-        "entropy": torch.rand(64, 256, generator=generator) * mask,
-        "score": (torch.rand(64, generator=generator) < 0.4).float(),
-    }
-    return {name: value.to(device) for name, value in made.items()}
-
-
-def computed(name: str, device: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Advantages, loss and its gradient of one algorithm on one device, float32."""
-    algorithm, hyper = load(CandidateSpec(name=name, source=zoo_source(name), hyper={}))
-    data, state = batch(device), StepState(3, 10, 256, {})
-    if algorithm.schedule is not None:
-        state = StepState(3, 10, 256, dict(algorithm.schedule((), hyper)))
-    scores = torch.zeros_like(data["old"])
-    scores[:, 0] = data["score"]
-    samples = Samples(scores, data["mask"], [index // 8 for index in range(64)], data["old"], data["reference"],
-                      data["entropy"])  # fmt: skip
-    advantages = advantages_of(algorithm, hyper, samples, state).advantages
-    leaf = data["current"].clone().requires_grad_(True)
-    part = MicroBatch(leaf, data["old"], advantages, data["mask"], data["reference"], data["old"], data["entropy"])
-    loss = share_of(algorithm, hyper, part, MiniBatch(int(data["mask"].sum()), 64), state).loss
-    (gradient,) = torch.autograd.grad(loss, leaf)
-    return advantages.cpu(), loss.detach().cpu(), gradient.cpu()
-
-
-def numbers() -> dict[str, dict[str, float]]:
-    """By algorithm: largest difference between GPU and CPU, relative to the largest value."""
-    found = {}
-    for name in sorted(zoo()):
-        pairs = zip(computed(name, "cuda"), computed(name, "cpu"), strict=True)
-        found[name] = {
-            what: float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1e-12))
-            for what, (ours, theirs) in zip(("advantages", "loss", "gradient"), pairs, strict=True)
-        }
-    return found
 
 
 def trained(name: str, settings: TinySettings, logs: Path) -> dict[str, Any]:
@@ -119,7 +69,7 @@ def main() -> int:
     parser.add_argument("--logs", type=Path, default=Path("."))
     parser.add_argument("--tiny-steps", type=int, default=20)
     parser.add_argument("--large-steps", type=int, default=20)
-    parser.add_argument("--only", choices=["numbers", "tiny", "large"])
+    parser.add_argument("--only", choices=["tiny", "large"])
     options = parser.parse_args()
     if not torch.cuda.is_available():
         print("not measured: PyTorch sees no GPU")
@@ -130,9 +80,6 @@ def main() -> int:
         if options.json:
             options.json.write_text(json.dumps(found, indent=1) + "\n")
 
-    if options.only in (None, "numbers"):
-        found["numbers"] = numbers()
-        keep()
     runs = {
         "tiny": TinySettings(steps=options.tiny_steps, platform="cuda"),
         "large": TinySettings(steps=options.large_steps, prompts=32, learning_rate=1e-5, platform="cuda",

@@ -81,7 +81,8 @@ CASES: Final = (
         "grpo",
         hyper=_VERL_GRPO | {"clip_low": 0.2, "clip_high": 0.28},
         actor={"clip_ratio_low": 0.2, "clip_ratio_high": 0.28},
-        remark="dynamic sampling is the engine's (`algorithm.filter_groups`), not the module's",
+        remark="rewards of 0 and 1 on both sides here: the shaped reward is made by VeRL's reward manager `dapo`, and by our module's "
+        "`rewards`; dynamic sampling is the engine's (`algorithm.filter_groups`), not the module's",
     ),
     Case(
         "GSPO",
@@ -436,7 +437,7 @@ def report(count: int) -> str:
             f"VeRL {version('verl')}, torch {torch.__version__.split('+')[0]}, float32, {count} random batches each; all",
             f"figures are within {BOUND:g}. Written by",
             "",
-            "    python -m benchmarks.verl_conformance --output docs/evidence/verl-conformance.md",
+            f"    python -m benchmarks.verl_conformance --batches {count} --output docs/evidence/verl-conformance.md",
             "",
             "Each batch has ragged responses and groups of one to six whose members are not adjacent. VeRL's side is its",
             "advantage estimator and its whole actor loss (`ppo_loss`); ours is the module of the zoo, unchanged, through the",

@@ -120,6 +120,7 @@ def test_the_score_is_the_checkpoints(finished: tuple[embedded.EmbeddedReport, P
     assert report.weights != (base.model / tiny.WEIGHTS).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_restart_goes_on_with_the_history(finished: tuple[embedded.EmbeddedReport, Path]) -> None:
     """From the checkpoint of the last step, in new processes: the schedule sees all earlier steps."""
     report, workdir = finished
@@ -130,6 +131,7 @@ def test_a_restart_goes_on_with_the_history(finished: tuple[embedded.EmbeddedRep
     assert seen[0]["coefficient/entropy"] == pytest.approx(report.trajectory[-1][names.ENTROPY], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_candidate_that_fails_is_told_by_its_own_words(tmp_path: Path) -> None:
     """In a worker, at the second step: the first one's metrics are kept, and no process is left."""
     seen: list[Mapping[str, float]] = []
@@ -147,6 +149,7 @@ def test_an_override_that_verl_does_not_know(tmp_path: Path) -> None:
         train_tiny(spec, SMALL, tmp_path, extra=("trainer.no_such_setting=1",))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_everything(number: signal.Signals, tmp_path: Path) -> None:
     """Sent when Ray's processes are there, from outside."""

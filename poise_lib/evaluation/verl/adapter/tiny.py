@@ -195,7 +195,7 @@ def _write_rows(path: Path, pairs: list[tuple[int, int]]) -> None:
 
 
 def score(base: TinyBase, weights: bytes | None, seed: int) -> dict[str, float]:
-    """Score weights on the held-out problems: greedy, and the mean over samples at temperature 1.
+    """Score weights on the held-out problems, in percentage points: greedy, and the mean over samples at temperature 1.
 
     Tokenizer, architecture and problems come from the base; of what was trained, tensors alone are read.
 
@@ -230,7 +230,7 @@ def score(base: TinyBase, weights: bytes | None, seed: int) -> dict[str, float]:
         drawn = sample(model, prompts * copies, setting, tokenizer.eos_token_id, tokenizer.pad_token_id, generator)
         texts = [tokenizer.decode(ids) for ids, _ in drawn]
         right = [judge(text, str(a + b))[0] for text, (a, b) in zip(texts, held_out * copies, strict=True)]
-        scores[name] = sum(right) / len(right)
+        scores[name] = 100.0 * sum(right) / len(right)
     return scores
 
 

@@ -30,9 +30,31 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Keep the trained weights (safetensors).",
 )
+@click.option("--engine", type=click.Choice(["nano", "verl"]), default="nano", show_default=True)
+@click.option(
+    "--settings",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="For engine verl: a Search with evaluation.verl, such as examples/search-math-1.5b.yaml.",
+)
+@click.option(
+    "--print",
+    "only_print",
+    is_flag=True,
+    help="For engine verl: show command, environment and configuration; run nothing.",
+)
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def train(
-    algorithm: str, seed: int, fidelity: str, steps: int | None, hyper: tuple[str, ...], keep: Path | None, output: str
+    algorithm: str,
+    seed: int,
+    fidelity: str,
+    steps: int | None,
+    hyper: tuple[str, ...],
+    keep: Path | None,
+    engine: str,
+    settings: Path | None,
+    only_print: bool,
+    output: str,
 ) -> None:
     """Train ALGORITHM (a Python file, or a name from `poise algorithms`) from the base, and score it.
 
@@ -42,7 +64,19 @@ def train(
     poise train grpo --seed 1
     poise train mine.py --fidelity probe
     poise train vm-av --hyper kl_coef=0 --steps 40
+    poise train vm-av --engine verl --settings examples/search-math-1.5b.yaml --print
     """
+    if engine == "verl":
+        from poise_lib.cli.verl import show
+
+        click.echo(
+            show(algorithm, settings, seed=seed, fidelity=fidelity, steps=steps, printing=only_print, output=output)
+        )
+        return
+    if settings is not None or only_print:
+        from poise_lib.errors import InvalidInputError
+
+        raise InvalidInputError("--settings and --print are for --engine verl")
     import shutil
     import tempfile
 

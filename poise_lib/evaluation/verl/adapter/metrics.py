@@ -68,9 +68,7 @@ def _shown(name: str) -> str:
     return names.CLIP_FRACTION if name == "clip_fraction" else names.CANDIDATE_PREFIX + name
 
 
-TRAJECTORY: Final = frozenset(
-    value for name, value in vars(names).items() if name.isupper() and isinstance(value, str)
-)
+TRAJECTORY: Final = frozenset(value for name, value in vars(names).items() if name.isupper() and isinstance(value, str))
 _PREFIXES: Final = (names.CANDIDATE_PREFIX, names.COEFFICIENT_PREFIX)
 
 

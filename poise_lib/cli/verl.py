@@ -20,7 +20,6 @@ def show(
     seed: int,
     fidelity: str,
     steps: int | None,
-    printing: bool,
     output: str,
 ) -> str:
     """The run of one candidate as text or JSON.
@@ -34,8 +33,6 @@ def show(
     from poise_lib.evaluation.verl.preparing import run_paths
     from poise_lib.resources.evaluation import Fidelity
 
-    if not printing:
-        raise InvalidInputError("--engine verl: add --print; this command does not start a run on GPUs yet")
     chosen = choose(algorithm)
     settings = load_settings(file)
     if steps is not None:

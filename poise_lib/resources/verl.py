@@ -144,16 +144,9 @@ class Offload(Model):
 
     parameters: bool = Field(False, description="The policy's weights.")
     optimizer: bool = Field(False, description="The optimiser's states: eight bytes a parameter.")
-    reference: bool = Field(True, description="The reference policy's weights, needed once a step.")
-
-
-class Reference(StrEnum):
-    """Whether a reference policy, the base as it was, is kept beside the policy."""
-
-    CANDIDATE = "Candidate"
-    """If the candidate's NEEDS says so."""
-    ALWAYS = "Always"
-    """Also where it does not, so that KL to the base is measured for every candidate; costs a forward pass."""
+    reference: bool = Field(
+        True, description="The reference policy's weights, needed once a step, where the candidate's NEEDS asks for it."
+    )
 
 
 class VerlCheckpoints(Model):
@@ -233,7 +226,6 @@ class VerlSettings(Model):
     probe_steps: int = Field(
         4, ge=1, le=1000, description="Steps of fidelity probe: enough for every code path, a checkpoint among them."
     )
-    reference: Reference = Field(Reference.CANDIDATE, description="Whether a reference policy is kept.")
     tokens_per_gpu: int = Field(
         16_384,
         ge=1,

@@ -43,6 +43,11 @@ if TYPE_CHECKING:
     is_flag=True,
     help="For engine verl: show command, environment and configuration; run nothing.",
 )
+@click.option(
+    "--platform",
+    type=click.Choice(["cpu"]),
+    help="For engine verl: run it on this machine's processors, on a tiny model made on the spot.",
+)
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def train(
     algorithm: str,
@@ -54,6 +59,7 @@ def train(
     engine: str,
     settings: Path | None,
     only_print: bool,
+    platform: str | None,
     output: str,
 ) -> None:
     """Train ALGORITHM (a Python file, or a name from `poise algorithms`) from the base, and score it.
@@ -64,19 +70,26 @@ def train(
     poise train grpo --seed 1
     poise train mine.py --fidelity probe
     poise train vm-av --hyper kl_coef=0 --steps 40
-    poise train vm-av --engine verl --settings examples/search-math-1.5b.yaml --print
+    poise train mine.py --engine verl --platform cpu
+    poise train mine.py --engine verl --settings examples/search-math-1.5b.yaml --print
     """
-    if engine == "verl":
+    if engine == "verl" and platform == "cpu" and not only_print and settings is None:
+        from poise_lib.cli.verl_tiny import train_on_cpu
+
+        train_on_cpu(algorithm, seed=seed, steps=steps, hyper=_overrides(hyper), keep=keep, output=output)
+        return
+    if engine == "verl" and platform is None and only_print:
         from poise_lib.cli.verl import show
 
-        click.echo(
-            show(algorithm, settings, seed=seed, fidelity=fidelity, steps=steps, printing=only_print, output=output)
-        )
+        click.echo(show(algorithm, settings, seed=seed, fidelity=fidelity, steps=steps, output=output))
         return
-    if settings is not None or only_print:
+    if engine == "verl" or platform is not None or settings is not None or only_print:
         from poise_lib.errors import InvalidInputError
 
-        raise InvalidInputError("--settings and --print are for --engine verl")
+        raise InvalidInputError(
+            "--engine verl goes with --platform cpu (trains a tiny model on this machine), or with --settings FILE and "
+            "--print (shows a run on GPUs); without it the embedded engine trains, which has none of these options"
+        )
     import shutil
     import tempfile
 

@@ -15,11 +15,12 @@ from typing import Final
 from poise_lib.errors import InvalidInputError
 from poise_lib.evaluation.verl.adapter.required import hydra, required_overrides
 from poise_lib.resources.evaluation import Fidelity
-from poise_lib.resources.verl import Reference, RolloutEngine, VerlSettings
+from poise_lib.resources.verl import RolloutEngine, VerlSettings
 
 ENTRY: Final = "poise_lib.evaluation.verl.adapter.driver"
 """The module that composes VeRL's configuration, puts the candidate in and trains."""
 CANDIDATE_VARIABLE: Final = "POISE_VERL_CANDIDATE"
+"""What the adapter calls it (``adapter.spec``); written here too, so that a scorer imports no candidate's loader."""
 METRICS_VARIABLE: Final = "VERL_FILE_LOGGER_PATH"
 FIELD: Final = "evaluation.verl"
 
@@ -108,9 +109,8 @@ def describe(
     Raises:
         InvalidInputError: an override of the settings is not allowed; the message names it and the way out.
     """
-    wanted = frozenset(needs) | ({"reference"} if settings.reference is Reference.ALWAYS else frozenset())
     made = {override.key: override for override in _settings_overrides(settings, paths, name, fidelity, seed)}
-    for key, value in required_overrides(wanted).items():
+    for key, value in required_overrides(needs).items():
         # What makes the objective the candidate's comes from the adapter, and goes over everything else.
         made[key] = Override(key, _value(value), "the objective is the candidate's")
     users = tuple(_users(key, value, made) for key, value in settings.overrides.items())

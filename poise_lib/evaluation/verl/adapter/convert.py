@@ -20,6 +20,7 @@ from torch import Tensor
 from poise_lib.algorithms import ops
 from poise_lib.algorithms.contract import Algorithm, Batch, Hyper, Outcomes
 from poise_lib.evaluation.nano.checks import require
+from poise_lib.evaluation.verl.adapter.blame import blamed
 
 CORRECT_KEYS: Final = ("correct", "acc")
 VALID_KEYS: Final = ("valid", "format_valid", "format_ok")
@@ -100,12 +101,13 @@ def advantages_of(algorithm: Algorithm, hyper: Hyper, samples: Samples, state: S
     """The candidate's rewards and advantages for a batch.
 
     Raises:
-        CandidateError: the candidate returned something of the wrong shape or not finite.
+        CandidateError: the candidate raised, or returned something of the wrong shape or not finite.
     """
     outcomes, mask = outcomes_of(samples, state), samples.response_mask.bool()
     rewards = outcomes.correct.float()
     if algorithm.rewards is not None:
-        rewards = require("rewards", algorithm.rewards(outcomes, hyper), rewards.shape, state.step).float()
+        with blamed("rewards", state.step):
+            rewards = require("rewards", algorithm.rewards(outcomes, hyper), rewards.shape, state.step).float()
     batch = Batch(
         rewards=rewards,
         correct=outcomes.correct,
@@ -121,7 +123,8 @@ def advantages_of(algorithm: Algorithm, hyper: Hyper, samples: Samples, state: S
         step=state.step,
         total_steps=state.total_steps,
     )
-    advantages = require("advantages", algorithm.advantages(batch, hyper), mask.shape, state.step)
+    with blamed("advantages", state.step):
+        advantages = require("advantages", algorithm.advantages(batch, hyper), mask.shape, state.step)
     return Advantages(batch, ops.masked(advantages.detach().float(), mask))
 
 

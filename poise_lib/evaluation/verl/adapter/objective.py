@@ -20,6 +20,7 @@ from poise_lib.algorithms.aggregation import MiniBatchCounts, aggregate
 from poise_lib.algorithms.contract import Algorithm, Hyper, LossInputs
 from poise_lib.errors import CandidateError
 from poise_lib.evaluation.nano.checks import require
+from poise_lib.evaluation.verl.adapter.blame import blamed
 from poise_lib.evaluation.verl.adapter.convert import StepState
 from poise_lib.evaluation.verl.adapter.metrics import RATIO_OUTSIDE, MetricSums
 
@@ -69,13 +70,14 @@ def share_of(algorithm: Algorithm, hyper: Hyper, part: MicroBatch, whole: MiniBa
         state: of the step.
 
     Raises:
-        CandidateError: the candidate returned something of the wrong shape or not finite, or its loss does not depend
-            on ``logprobs``.
+        CandidateError: the candidate raised, returned something of the wrong shape or not finite, or its loss does not
+            depend on ``logprobs``.
     """
     mask = part.response_mask.bool()
     with torch.autocast(mask.device.type, enabled=False):
         inputs = _inputs(algorithm, part, mask, state)
-        output = algorithm.policy_loss(inputs, hyper)
+        with blamed("policy_loss", state.step):
+            output = algorithm.policy_loss(inputs, hyper)
         per_sequence = algorithm.aggregation == "seq-mean"
         loss = require("policy_loss", output.loss, mask.shape[:1] if per_sequence else mask.shape, state.step)
         if per_sequence:

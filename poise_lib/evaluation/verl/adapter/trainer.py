@@ -34,6 +34,7 @@ from poise_lib.errors import CandidateError
 from poise_lib.evaluation import trajectory as names
 from poise_lib.evaluation.nano.checks import finite_coefficients
 from poise_lib.evaluation.step_metrics import batch_metrics
+from poise_lib.evaluation.verl.adapter.blame import blamed
 from poise_lib.evaluation.verl.adapter.convert import Samples, StepState, advantages_of
 from poise_lib.evaluation.verl.adapter.history import HISTORY_FILE, History
 from poise_lib.evaluation.verl.adapter.metrics import decoded, record_of
@@ -71,7 +72,8 @@ class CandidateTrainer(PPOTrainerSync):
     def step(self, metrics: dict[str, Any], timing_raw: dict[str, float]) -> Any:
         """One step of VeRL's, between a schedule and a record."""
         done = self.global_steps - 1
-        coefficients = finite_coefficients(self._algorithm, self._history.records, self._hyper, done)
+        with blamed("schedule", done):
+            coefficients = finite_coefficients(self._algorithm, self._history.records, self._hyper, done)
         self._state = StepState(done, int(self.total_training_steps), self._state.max_length, coefficients)
         self._measured = {names.COEFFICIENT_PREFIX + name: value for name, value in coefficients.items()}
         batch = super().step(metrics, timing_raw)

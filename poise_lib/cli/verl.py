@@ -37,7 +37,7 @@ def show(
     settings = load_settings(file)
     if steps is not None:
         settings = settings.model_copy(update={"steps": steps, "probe_steps": steps})
-    folder = Path("poise-verl") / chosen.name
+    folder = (Path("poise-verl") / chosen.name).absolute()
     run = describe(
         settings,
         run_paths(settings, folder),

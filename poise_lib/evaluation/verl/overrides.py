@@ -7,6 +7,7 @@ configuration where VeRL is installed.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ FIELD: Final = "evaluation.verl"
 
 ROLLOUT_NAMES: Final = {RolloutEngine.VLLM: "vllm", RolloutEngine.SGLANG: "sglang", RolloutEngine.HF: "hfcpu"}
 """VeRL's names; the last is that of the replica which the adapter registers."""
+
+_PLAIN: Final = re.compile(r"/?(?!(?:true|false|null|nan|inf)\b)[A-Za-z][A-Za-z0-9_./-]*", re.IGNORECASE)
+"""Text that Hydra reads as itself without quotes."""
 
 Value = bool | int | float | str | None | tuple[str, ...]
 
@@ -60,7 +64,12 @@ class Override:
 
     def text(self) -> str:
         """As Hydra's command line has it."""
-        return f"{self.key}={self.value}" if self.raw else hydra(self.key, self.value)
+        if self.raw:
+            return f"{self.key}={self.value}"
+        if isinstance(self.value, tuple) and all(map(_PLAIN.fullmatch, self.value)):
+            return f"{self.key}=[{','.join(self.value)}]"
+        plain = isinstance(self.value, str) and _PLAIN.fullmatch(self.value)
+        return f"{self.key}={self.value}" if plain else hydra(self.key, self.value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from poise_lib.evaluation.verl import rewards
 from poise_lib.evaluation.verl.overrides import Paths
-from poise_lib.evaluation.verl.problems import Problem, training_problems
+from poise_lib.evaluation.verl.problems import Problem, prompt, training_problems
 from poise_lib.evaluation.verl.tables import write_parquet
 from poise_lib.resources.verl import DataFormat, VerlSettings
 
@@ -52,11 +52,6 @@ def verl_rows(problems: Sequence[Problem], instruction: str) -> Iterator[dict[st
             "reward_model": {"style": "rule", "ground_truth": problem.answer},
             "extra_info": {"split": "train", "index": index, "level": problem.level or 0},
         }
-
-
-def prompt(problem: Problem, instruction: str) -> str:
-    """What the user says, in training and in scoring."""
-    return f"{problem.text}\n{instruction}" if instruction else problem.text
 
 
 def prepare_training_data(settings: VerlSettings, folder: Path) -> int:

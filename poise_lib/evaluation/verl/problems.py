@@ -104,6 +104,11 @@ def _level(cell: Any) -> int | None:
     return int(match[0]) if match else None
 
 
+def prompt(problem: Problem, instruction: str) -> str:
+    """What the user says, in training and in scoring."""
+    return f"{problem.text}\n{instruction}" if instruction else problem.text
+
+
 def digest(problems: Sequence[Problem]) -> str:
     """SHA-256 over texts and answers in order: the same whatever file format they came in."""
     return digest_of(canonical_json([[problem.text, problem.answer] for problem in problems]))

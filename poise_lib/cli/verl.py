@@ -47,6 +47,7 @@ def show(
         seed=seed,
     )
     config = composed(run)
+    stops = obstacles(settings)
     if output == "json":
         from poise_lib.plain import json_text
 
@@ -56,9 +57,10 @@ def show(
                 "environment": dict(run.environment),
                 "overrides": {item.key: {"value": item.value, "source": item.source} for item in run.overrides},
                 "config": config,
+                "problems": list(stops),
             }
         )
-    return "\n".join([*_about(settings, config), "", run.shell(), "", *_table(run)])
+    return "\n".join([*_about(settings, config, stops), "", run.shell(), "", *_table(run)])
 
 
 def load_settings(file: Path | None) -> VerlSettings:
@@ -106,7 +108,15 @@ def composed(run: RunDescription) -> dict[str, Any] | None:
     return compose(run) if installed_version() is not None else None
 
 
-def _about(settings: VerlSettings, config: dict[str, Any] | None) -> list[str]:
+def obstacles(settings: VerlSettings) -> tuple[str, ...]:
+    """What would stop the run on this machine; memory only where the base is a folder here."""
+    from poise_lib.evaluation.verl.preflight import look, problems
+
+    folder = Path(settings.model.path)
+    return problems(settings, look(), folder if folder.is_dir() else None)
+
+
+def _about(settings: VerlSettings, config: dict[str, Any] | None, stops: tuple[str, ...]) -> list[str]:
     from poise_lib.evaluation.verl.composing import installed_version
     from poise_lib.evaluation.verl.preparing import preparation
 
@@ -115,7 +125,8 @@ def _about(settings: VerlSettings, config: dict[str, Any] | None) -> list[str]:
         if config is None
         else f"# every key was found in the configuration of VeRL {installed_version()}"
     )
-    return [f"# before it: {line}" for line in preparation(settings)] + [checked]
+    lines = [f"# before it: {line}" for line in preparation(settings)] + [checked]
+    return lines + [f"# on this machine it would not start: {stop}" for stop in stops]
 
 
 def _table(run: RunDescription) -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from poise_lib.names import METRIC_OVERALL
 
@@ -52,6 +53,6 @@ def intervals(
     return found
 
 
-def _percentiles(draws: np.ndarray, edges: tuple[float, float]) -> tuple[float, float]:
+def _percentiles(draws: NDArray[np.float64], edges: tuple[float, float]) -> tuple[float, float]:
     low, high = np.percentile(draws, edges)
     return float(low), float(high)

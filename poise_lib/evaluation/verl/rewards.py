@@ -14,6 +14,7 @@ import functools
 import multiprocessing
 import os
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -94,6 +95,17 @@ def same(answer: str, truth: str) -> bool:
     return bool(given and right and verify(right, given))
 
 
+def end_with(parent: int) -> None:
+    """In a child: end when the parent has, however it ended; Ray kills its workers."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 class _Pool:
     """Child processes that compare; they are made on first use, and anew when one hangs."""
 
@@ -103,15 +115,16 @@ class _Pool:
 
     def submit(self, answer: str, truth: str) -> Future[bool]:
         with self._lock:
+            # VeRL loads this file under a name of its own, which a child could not import.
+            from poise_lib.evaluation.verl import rewards as importable
+
             if self._executor is None:
                 if find_spec("math_verify") is None:
                     raise EngineError("math-verify is not installed: pip install 'poise-operator[verl]' brings it")
                 workers = max(1, min(4, os.cpu_count() or 1))
-                self._executor = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
-            # VeRL loads this file under a name of its own, which a child could not import.
-            from poise_lib.evaluation.verl.rewards import same as importable
-
-            return self._executor.submit(importable, answer, truth)
+                context = multiprocessing.get_context("spawn")
+                self._executor = ProcessPoolExecutor(workers, context, importable.end_with, (os.getpid(),))
+            return self._executor.submit(importable.same, answer, truth)
 
     def result(self, future: Future[bool]) -> bool:
         """The comparison's outcome; what takes too long or fails is no right answer."""

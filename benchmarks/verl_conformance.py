@@ -141,10 +141,12 @@ CASES: Final = (
         "REINFORCE++ with baseline",
         "reinforce-pp",
         "reinforce_plus_plus_baseline",
-        hyper={"kl_coef": 0.0, "ddof": 1.0, "group_baseline": 1.0, "lone_reward": 1.0},
+        hyper={"kl_coef": 0.0, "ddof": 1.0, "group_baseline": 1.0},
+        remark="VeRL takes no baseline off a response that is alone in its group; ours takes its own reward off: "
+        "compared on groups of two and more",
     ),
 )
-NO_LONE: Final = frozenset({"RLOO, vectorised"})
+NO_LONE: Final = frozenset({"RLOO, vectorised", "REINFORCE++ with baseline"})
 """Cases that are compared on groups of two and more."""
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,7 +85,7 @@ def test_the_candidates_code_ran_in_the_workers(finished: tuple[embedded.Embedde
     assert [record[names.STEP] for record in trajectory] == list(range(STEPS))
     assert [record["candidate/mark"] for record in trajectory] == pytest.approx([40.0, 41.0, 42.0, 43.0])
     assert [record["coefficient/seen"] for record in trajectory] == [0.0, 1.0, 2.0, 3.0]
-    for earlier, later in zip(trajectory, trajectory[1:], strict=False):
+    for earlier, later in itertools.pairwise(trajectory):
         assert later["coefficient/entropy"] == pytest.approx(earlier[names.ENTROPY], rel=1e-6)
 
 
@@ -118,6 +120,16 @@ def test_the_score_is_the_checkpoints(finished: tuple[embedded.EmbeddedReport, P
     assert report.weights != (base.model / tiny.WEIGHTS).read_bytes()
 
 
+def test_a_restart_goes_on_with_the_history(finished: tuple[embedded.EmbeddedReport, Path]) -> None:
+    """From the checkpoint of the last step, in new processes: the schedule sees all earlier steps."""
+    report, workdir = finished
+    seen: list[Mapping[str, float]] = []
+    embedded._run(workdir / "run", embedded.overrides(workdir / "run", replace(SMALL, steps=STEPS + 2)), seen.append)
+    assert [record[names.STEP] for record in seen] == [STEPS, STEPS + 1]
+    assert [record["coefficient/seen"] for record in seen] == [STEPS, STEPS + 1]
+    assert seen[0]["coefficient/entropy"] == pytest.approx(report.trajectory[-1][names.ENTROPY], rel=1e-6)
+
+
 def test_a_candidate_that_fails_is_told_by_its_own_words(tmp_path: Path) -> None:
     """In a worker, at the second step: the first one's metrics are kept, and no process is left."""
     seen: list[Mapping[str, float]] = []
@@ -141,15 +153,15 @@ def test_a_signal_ends_everything(number: signal.Signals, tmp_path: Path) -> Non
     file = tmp_path / "traces.py"
     file.write_text(CANDIDATE)
     command = [sys.executable, "-m", "poise_lib.cli.main", "train", str(file), "--engine", "verl", "--platform", "cpu"]
-    with subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
-    ) as process:
+    with (
+        (tmp_path / "log").open("wb") as log,
+        subprocess.Popen(command, stderr=log, stdout=log, start_new_session=True) as process,
+    ):
         below: list[int] = []
-        while process.poll() is None:
+        while not any(b"raylet" in _command(pid) for pid in below):
+            with pytest.raises(subprocess.TimeoutExpired):  # it has not ended
+                process.wait(timeout=0.5)
             below = descendants(process.pid)
-            if any(b"raylet" in _command(pid) for pid in below):
-                break
-        assert process.poll() is None, process.stderr.read().decode() if process.stderr else ""
         process.send_signal(number)
         assert process.wait(timeout=120) == 130
     assert [pid for pid in below if b"ray" in _command(pid)] == []

@@ -6,7 +6,7 @@
 
 This is the paper's basic form, made for one response a prompt. Its variant "with baseline" is ``group_baseline`` 1:
 the group mean of the rewards is taken off first. (That variant of the paper moves the KL into the loss; here it
-stays.) VeRL's definitions are ``ddof`` 1 and, in that variant, ``lone_reward`` 1.
+stays.) VeRL's variance is the sample's, ``ddof`` 1.
 """
 
 import torch
@@ -24,7 +24,6 @@ HYPERPARAMETERS = {
     "ddof": Hyperparameter(0.0, 0.0, 1.0, "0 takes the population's variance over the batch, 1 the sample's"),
     "normalise": Hyperparameter(1.0, 0.0, 1.0, "1 standardises over the batch, 0 takes the return as it is"),
     "group_baseline": Hyperparameter(0.0, 0.0, 1.0, "share of the group mean that is taken off the reward"),
-    "lone_reward": Hyperparameter(0.0, 0.0, 1.0, "share of the baseline that a response alone in its group is spared"),
     "kl_coef": Hyperparameter(0.01, 0.0, 0.2, "weight of a token's KL to the reference in its reward"),
     "clip_ratio": Hyperparameter(0.2, 0.0, 1.0, "half width of the clip interval around a ratio of 1"),
 }
@@ -43,9 +42,7 @@ MECHANISMS = (
 def advantages(batch: Batch, hyper: Hyper) -> Tensor:
     """Returns-to-go, standardised over all tokens of the batch."""
     mask = batch.response_mask
-    spared = hyper["lone_reward"] * (ops.group_count(batch.group) == 1)
-    baseline = hyper["group_baseline"] * (1.0 - spared) * ops.group_mean(batch.rewards, batch.group)
-    reward = batch.rewards - baseline
+    reward = batch.rewards - hyper["group_baseline"] * ops.group_mean(batch.rewards, batch.group)
     drift = ops.kl_k1(batch.old_logprobs, batch.ref_logprobs, mask)
     drift_to_go = torch.flip(torch.cumsum(torch.flip(drift, (-1,)), -1), (-1,))
     returns = reward.unsqueeze(-1) - hyper["kl_coef"] * drift_to_go

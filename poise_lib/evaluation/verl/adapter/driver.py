@@ -24,6 +24,7 @@ from poise_lib.evaluation.verl.adapter.required import hydra, required_overrides
 from poise_lib.evaluation.verl.adapter.spec import load, read_spec
 
 FAILURE_VARIABLE: Final = "POISE_VERL_FAILURE"
+_KINDS: Final = ((CandidateError, "candidate"), (InvalidInputError, "settings"))
 
 
 def compose(overrides: Sequence[str]) -> Any:
@@ -59,7 +60,8 @@ class CandidateRunner:
         config.transfer_queue.enable = True
         OmegaConf.resolve(config)
         tq.init(config.transfer_queue)
-        trainer, succeeded = None, False
+        succeeded = False
+        trainer: Any = None
         try:
             trainer = CandidateTrainer(config=config)
             trainer.init()
@@ -132,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run(sys.argv[1:] if arguments is None else arguments)
     except Exception as error:
         traceback.print_exc()
-        kind = {CandidateError: "candidate", InvalidInputError: "settings"}.get(type(error), "engine")
+        kind = next((word for kind, word in _KINDS if isinstance(error, kind)), "engine")
         if path := os.environ.get(FAILURE_VARIABLE):
             Path(path).write_text(json.dumps({"kind": kind, "message": str(error)}), encoding="utf-8")
         return 1

@@ -41,6 +41,7 @@ _MAX_WEIGHTS: Final = 64 * 1024**2
 _MAX_METRICS: Final = 200
 _LOG: Final = "verl.log"
 _METRICS: Final = "metrics.jsonl"
+_FAILURE: Final = "failure.json"
 _CHECKPOINTS: Final = "checkpoints"
 
 Record = dict[str, float]
@@ -225,9 +226,10 @@ def overrides(run: Path, settings: TinySettings) -> list[str]:
 def _environment(run: Path, ray_folder: str) -> dict[str, str]:
     """Of VeRL's processes: this one's, and what makes VeRL run on a CPU and start quickly."""
     search = [str(Path(poise_lib.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
-    return os.environ | {
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return inherited | {  # six processes import the same thousands of modules: the first one compiles them for all
         SPEC_VARIABLE: str(run / "candidate.json"),
-        FAILURE_VARIABLE: str(run / "failure.json"),
+        FAILURE_VARIABLE: str(run / _FAILURE),
         "PYTHONPATH": os.pathsep.join(part for part in search if part),
         "VERL_USE_EXTERNAL_MODULES": _PLUGIN,
         "VERL_USE_EXTERNAL_PLUGINS": "none",
@@ -252,6 +254,8 @@ def _environment(run: Path, ray_folder: str) -> dict[str, str]:
 
 def _run(run: Path, settings: list[str], heard: Callable[[Record], None]) -> None:
     """Run VeRL to its end, or raise what it failed of; no process is left either way."""
+    for left in (_METRICS, _FAILURE):  # by a run that this one goes on with
+        (run / left).unlink(missing_ok=True)
     # Ray's sockets lie there, and their paths may have 107 bytes.
     with (
         tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as ray_folder,
@@ -305,7 +309,7 @@ def _failure(run: Path, code: int) -> Exception:
     """What the driver said of its failure."""
     where = f"the log is {run / _LOG}"
     try:
-        account = json.loads(sandbox.read_output(run, "failure.json", 1024**2))
+        account = json.loads(sandbox.read_output(run, _FAILURE, 1024**2))
         kind, message = str(account["kind"]), str(account["message"])
     except (SandboxError, ValueError, KeyError, TypeError):
         return EngineError(f"VeRL ended with exit code {code} and said nothing of it; {where}")

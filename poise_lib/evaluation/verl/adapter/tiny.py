@@ -28,7 +28,7 @@ WEIGHTS: Final = "model.safetensors"
 TRAIN_FILE: Final = "train.parquet"
 TEST_FILE: Final = "test.parquet"
 _START, _PAD = "<|im_start|>", "<|endoftext|>"
-_WARM_STEPS: Final = 100
+_WARM_STEPS: Final = 80
 _WARM_ROWS: Final = 64
 _HELD_OUT: Final = 20
 _DRAWS: Final = 8
@@ -61,6 +61,7 @@ def make_base(folder: Path, seed: int) -> TinyBase:
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
+    torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer()
     with torch.random.fork_rng(devices=[]):
@@ -182,6 +183,7 @@ def score(base: TinyBase, weights: bytes | None, seed: int) -> dict[str, float]:
 
     from poise_lib.evaluation.verl.adapter.sampling import Sampling, sample
 
+    torch.set_num_threads(1)
     if digest_of(base.model / WEIGHTS) != base.digest:
         raise EngineError(
             f"{base.model}: the base's weights were changed while the candidate trained; nothing is scored"

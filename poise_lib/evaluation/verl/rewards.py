@@ -15,7 +15,7 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
@@ -26,8 +26,10 @@ from poise_lib.errors import EngineError
 
 MAX_ANSWER: Final = 1000
 """Characters; a longer answer is none that a benchmark has, and is wrong."""
-SECONDS: Final = 10.0
-"""For one comparison, most of which take a few milliseconds."""
+SECONDS: Final = 20.0
+"""For one comparison, most of which take a few milliseconds; math-verify's own limits are 5 s for each of its steps."""
+STARTING_SECONDS: Final = 120.0
+"""For child processes to import SymPy, on a machine that is busy."""
 _BOXED: Final = ("\\boxed", "\\fbox")
 
 
@@ -68,7 +70,7 @@ def judge(pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
         EngineError: math-verify is not installed.
     """
     answers = [boxed(response) for response, _ in pairs]
-    open_: dict[int, Future[bool]] = {}
+    open_: dict[int, Comparison] = {}
     correct = [False] * len(pairs)
     for index, (answer, (_, truth)) in enumerate(zip(answers, pairs, strict=True)):
         if answer is None or len(answer) > MAX_ANSWER:
@@ -77,8 +79,8 @@ def judge(pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
             correct[index] = True
         else:
             open_[index] = _POOL.submit(answer, truth)
-    for index, future in open_.items():
-        correct[index] = _POOL.result(future)
+    for index, comparison in open_.items():
+        correct[index] = _POOL.result(comparison)
     return [Verdict(right, answer is not None) for right, answer in zip(correct, answers, strict=True)]
 
 
@@ -107,48 +109,77 @@ def end_with(parent: int) -> None:
 
 
 class _Pool:
-    """Child processes that compare; they are made on first use, and anew when one hangs."""
+    """Child processes that compare; they are made on first use, and anew when one hangs or dies."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._executor: ProcessPoolExecutor | None = None
 
-    def submit(self, answer: str, truth: str) -> Future[bool]:
+    def submit(self, answer: str, truth: str) -> Comparison:
+        """Ask for a comparison.
+
+        Raises:
+            EngineError: math-verify is not installed, or its processes do not start.
+        """
+        # VeRL loads this file under a name of its own, which a child could not import.
+        from poise_lib.evaluation.verl import rewards as importable
+
         with self._lock:
-            # VeRL loads this file under a name of its own, which a child could not import.
-            from poise_lib.evaluation.verl import rewards as importable
-
             if self._executor is None:
-                if find_spec("math_verify") is None:
-                    raise EngineError("math-verify is not installed: pip install 'poise-operator[verl]' brings it")
-                workers = max(1, min(4, os.cpu_count() or 1))
-                context = multiprocessing.get_context("spawn")
-                self._executor = ProcessPoolExecutor(workers, context, importable.end_with, (os.getpid(),))
-            return self._executor.submit(importable.same, answer, truth)
+                self._executor = _started(importable.end_with, importable.same)
+            future = self._executor.submit(importable.same, answer, truth)
+            return Comparison(answer, truth, future, self._executor)
 
-    def result(self, future: Future[bool]) -> bool:
-        """The comparison's outcome; what takes too long or fails is no right answer."""
-        executor = self._executor
+    def result(self, asked: Comparison, *, again: bool = True) -> bool:
+        """The comparison's outcome; what takes too long or fails is no right answer.
+
+        Comparisons are asked for and waited for in one order, so that the time that is waited is its own.
+        """
         try:
-            return future.result(SECONDS + _STARTING)
-        except (FutureTimeoutError, BrokenExecutor):
-            self._replace(executor)
+            return asked.future.result(SECONDS)
+        except FutureTimeoutError:
+            self._replace(asked.executor)
             return False
+        except BrokenExecutor:
+            self._replace(asked.executor)  # it died of this comparison, or was ended for another
+            return again and self.result(self.submit(asked.answer, asked.truth), again=False)
         except Exception:  # whatever SymPy makes of what a policy wrote
             return False
 
-    def _replace(self, hung: ProcessPoolExecutor | None) -> None:
+    def _replace(self, hung: ProcessPoolExecutor) -> None:
         with self._lock:
-            if hung is None or self._executor is not hung:
-                return
-            self._executor = None
+            if self._executor is hung:
+                self._executor = None
         for process in list((hung._processes or {}).values()):
             process.kill()
-        hung.shutdown(wait=False, cancel_futures=True)
+        hung.shutdown(wait=False)
 
 
-_STARTING: Final = 60.0
-"""Seconds for a child to import SymPy, which many starting at once make slow."""
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One that was asked for."""
+
+    answer: str
+    truth: str
+    future: Future[bool]
+    executor: ProcessPoolExecutor
+
+
+def _started(initializer: Callable[[int], None], compare: Callable[[str, str], bool]) -> ProcessPoolExecutor:
+    """Processes that have imported what they need."""
+    if find_spec("math_verify") is None:
+        raise EngineError("math-verify is not installed: pip install 'poise-operator[verl]' brings it")
+    workers = max(1, min(4, os.cpu_count() or 1))
+    executor = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer, (os.getpid(),))
+    try:
+        for ready in [executor.submit(compare, "1", "1.0") for _ in range(workers)]:
+            ready.result(STARTING_SECONDS)
+    except (FutureTimeoutError, BrokenExecutor) as error:
+        executor.shutdown(wait=False, cancel_futures=True)
+        raise EngineError(f"math-verify's processes did not start within {STARTING_SECONDS:.0f} s: {error}") from error
+    return executor
+
+
 _POOL: Final = _Pool()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 from pathlib import Path
@@ -76,6 +77,28 @@ def test_math_verify_judges_what_is_written_otherwise() -> None:
         ("\\boxed{9^{9^{9^9}}}", "2"): False,  # what a policy may come up with; it must end
     }
     assert judge(list(pairs)) == [Verdict(correct, True) for correct in pairs.values()]
+
+
+HANGING = """
+import signal, threading
+
+def same(answer, truth):
+    if answer == "forever":
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+        threading.Event().wait()
+    return answer in ("1", "1/2")
+"""
+"""Compares, but for one answer, over which it never ends and hears no alarm."""
+
+
+def test_a_comparison_that_hangs_costs_the_others_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "hanging.py").write_text(HANGING, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(rewards, "same", importlib.import_module("hanging").same)
+    monkeypatch.setattr(rewards, "_POOL", rewards._Pool())
+    monkeypatch.setattr(rewards, "SECONDS", 3.0)
+    pairs = [("\\boxed{forever}", "1"), *[("\\boxed{1/2}", "0.5")] * 20]
+    assert [verdict.correct for verdict in judge(pairs)] == [False] + [True] * 20
 
 
 def test_verl_loads_the_reward_function_by_its_path() -> None:

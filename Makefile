@@ -8,6 +8,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP_EXTRA ?=
 PYTEST_ARGS ?= -n 2 --dist loadgroup
+VERL_TESTS ?= verl
 
 BIN := $(VENV)/bin
 # Debian splits ensurepip off into python3-venv. Where it is missing, the environment has no pip and the system's pip fills it.
@@ -16,7 +17,7 @@ INSTALL = $(PIP) install --disable-pip-version-check --constraint constraints.tx
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test images e2e faults cluster-demo lint format generate bench constraints clean
+.PHONY: help demo test images e2e faults verl cluster-demo lint format generate bench constraints clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -35,6 +36,9 @@ e2e: $(VENV)/.installed-dev ## Run the operator in a real cluster (needs root an
 
 faults: $(VENV)/.installed-dev ## Kill what can be killed while a search runs in a real cluster (needs what e2e needs)
 	POISE_IMAGES=$(CURDIR)/$(VENV)/images $(BIN)/python -m pytest -n 0 -m faults
+
+verl: $(VENV)-verl/.installed ## Train with VeRL on this machine's processors, and compare our modules with its own (minutes)
+	$(VENV)-verl/bin/python -m pytest -m "$(VERL_TESTS)" tests/contract/test_verl_*.py
 
 cluster-demo: $(VENV)/.installed-dev ## Start a cluster, install the operator, run the quickstart there, leave it for you
 	$(BIN)/python -m tests.kube demo
@@ -66,7 +70,7 @@ constraints: ## Pin anew what pyproject.toml admits today (torch stays: raise it
 	rm -rf $(VENV)-freeze
 
 clean: ## Remove the environment, builds and caches
-	rm -rf $(VENV) $(VENV)-freeze build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-freeze $(VENV)-verl build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -75,6 +79,13 @@ $(BIN)/python:
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) --editable '.[local]'
+	@touch $@
+
+# VeRL holds other packages back, so it has an environment of its own.
+$(VENV)-verl/.installed: pyproject.toml constraints-verl.txt
+	$(PYTHON) -m venv $(VENV)-verl
+	$(VENV)-verl/bin/pip install --disable-pip-version-check --constraint constraints-verl.txt $(PIP_EXTRA) \
+		--editable '.[local,verl]' hypothesis pytest
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python

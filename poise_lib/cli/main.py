@@ -69,6 +69,7 @@ COMMANDS: Final[dict[str, _Entry]] = {
     "algorithms": _Entry("algorithms", "algorithms", "List the published algorithms, or show one.", _ONE),
     "verify": _Entry("verify", "verify", "Check a candidate module against the contract.", _ONE),
     "train": _Entry("train", "train", "Train and score one algorithm.", _ONE),
+    "score": _Entry("score", "score", "Score a language model's checkpoint.", _ONE),
     "export": _Entry("transfer", "export", "Write a search as one file of manifests.", _ELSE),
     "import": _Entry("transfer", "import_", "Make a search from such a file.", _ELSE),
     "artifacts": _Entry("artifacts", "artifacts", "Remove artifacts that no search needs.", _ELSE),

@@ -296,5 +296,5 @@ def _default(field: FieldInfo) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json", by_alias=True, exclude_none=True)
     if isinstance(value, tuple):
-        return list(value)
+        return [getattr(item, "value", item) for item in value]
     return getattr(value, "value", value)

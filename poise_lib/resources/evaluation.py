@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, JsonValue, model_validator
 
 from poise_lib.names import API_VERSION
 from poise_lib.resources.base import (
@@ -18,14 +18,17 @@ from poise_lib.resources.base import (
     SearchName,
     ShortText,
     Text,
-    cel,
 )
+from poise_lib.resources.verl import VerlSettings
 
 
 class Engine(StrEnum):
     """Which program trains and scores."""
 
     NANO = "nano"
+    """The embedded one: a tiny model on a CPU, in seconds."""
+    VERL = "verl"
+    """VeRL: language models on GPUs."""
 
 
 class Fidelity(StrEnum):
@@ -51,11 +54,39 @@ class NanoSettings(Model):
     max_grad_norm: Finite = Field(1.0, gt=0.0, description="Gradient clipping by global norm.")
 
 
+NEEDS_SETTINGS = "engine verl needs the settings verl: a model and training data at least"
+IDLE_SETTINGS = "settings verl are of no use to engine nano; set engine: verl, or remove them"
+
+
+def engine_rules() -> list[JsonValue]:
+    """What :func:`check_engine` checks, for the API server."""
+    return [
+        {"rule": "self.engine != 'verl' || has(self.verl)", "message": NEEDS_SETTINGS},
+        {"rule": "self.engine == 'verl' || !has(self.verl)", "message": IDLE_SETTINGS},
+    ]
+
+
+def check_engine(engine: Engine, verl: VerlSettings | None) -> None:
+    """Raise ValueError for what :func:`engine_rules` refuse."""
+    if engine is Engine.VERL and verl is None:
+        raise ValueError(NEEDS_SETTINGS)
+    if engine is not Engine.VERL and verl is not None:
+        raise ValueError(IDLE_SETTINGS)
+
+
 class EvaluationSpec(Model):
     """What to train and how to score it; immutable."""
 
     model_config = ConfigDict(
-        json_schema_extra=cel("self == oldSelf", "an Evaluation's spec cannot change; create another Evaluation")
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                {
+                    "rule": "self == oldSelf",
+                    "message": "an Evaluation's spec cannot change; create another Evaluation",
+                },
+                *engine_rules(),
+            ]
+        }
     )
 
     search: SearchName = Field(description="Name of the Search.")
@@ -65,6 +96,12 @@ class EvaluationSpec(Model):
     engine: Engine = Field(Engine.NANO, description="Which program trains and scores.")
     suite: ShortText = Field("chains-v1", description="Benchmark suite.")
     nano: NanoSettings = Field(default_factory=NanoSettings, description="Protocol when the engine is nano.")
+    verl: VerlSettings | None = Field(None, description="Protocol when the engine is verl.")
+
+    @model_validator(mode="after")
+    def _engine_has_settings(self) -> EvaluationSpec:
+        check_engine(self.engine, self.verl)
+        return self
 
 
 class EvaluationPhase(StrEnum):

@@ -26,7 +26,7 @@ from poise_lib.resources.base import (
     Text,
     cel,
 )
-from poise_lib.resources.evaluation import Engine, NanoSettings
+from poise_lib.resources.evaluation import Engine, NanoSettings, check_engine, engine_rules
 from poise_lib.resources.objective import (
     WEIGHT_TOLERANCE,
     Constraint,
@@ -45,8 +45,9 @@ from poise_lib.resources.search_status import (
     Selection,
     Verdict,
 )
-from poise_lib.resources.suites import SUITES
+from poise_lib.resources.suites import SUITES, suites_of
 from poise_lib.resources.template import PodTemplate
+from poise_lib.resources.verl import VerlSettings
 
 __all__ = [
     "FIXED_FIELDS",
@@ -220,14 +221,31 @@ class Confirmation(Model):
     confidence: float = Field(0.95, gt=0.5, lt=1.0, description="Joint level of the intervals (Bonferroni over top).")
 
 
+def _suite_rules() -> list[JsonValue]:
+    """Each engine scores suites of its own, for the API server."""
+    rules: list[JsonValue] = []
+    for engine in Engine:
+        names = ", ".join(f"'{name}'" for name in suites_of(engine))
+        rules.append(
+            {
+                "rule": f"self.engine != '{engine.value}' || self.suite in [{names}]",
+                "message": f"engine {engine.value} scores the suites {', '.join(suites_of(engine))}; set suite to one of them",
+            }
+        )
+    return rules
+
+
 class EvaluationSettings(Model):
     """The standard protocol: the same for all candidates."""
+
+    model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": [*engine_rules(), *_suite_rules()]})
 
     engine: Engine = Field(Engine.NANO, description="Which program trains and scores.")
     suite: ShortText = Field("chains-v1", description="Benchmark suite.", json_schema_extra={"enum": [*sorted(SUITES)]})
     seeds: int = Field(1, ge=1, le=16, description="Training runs a candidate; all candidates share the same seeds.")
     probe: bool = Field(False, description="Whether a probe run must finish without collapse before the full one.")
-    fidelities: Fidelities = Field(default_factory=Fidelities, description="Training protocols.")
+    fidelities: Fidelities = Field(default_factory=Fidelities, description="Training protocols of engine nano.")
+    verl: VerlSettings | None = Field(None, description="Training protocol of engine verl.")
     confirmation: Confirmation = Field(default_factory=Confirmation, description="Check of the winner.")
     template: PodTemplate = Field(
         default_factory=PodTemplate, description="Where and with what tasks run in a cluster; no effect elsewhere."
@@ -239,6 +257,16 @@ class EvaluationSettings(Model):
         if suite not in SUITES:
             raise ValueError(f"unknown suite {suite!r}; known: {', '.join(sorted(SUITES))}")
         return suite
+
+    @model_validator(mode="after")
+    def _fits_the_engine(self) -> EvaluationSettings:
+        check_engine(self.engine, self.verl)
+        if SUITES[self.suite].engine is not self.engine:
+            known = ", ".join(suites_of(self.engine))
+            raise ValueError(
+                f"suite {self.suite!r} is not for engine {self.engine.value}, which scores {known}; set suite to one of them"
+            )
+        return self
 
 
 class Budget(Model):
@@ -294,16 +322,18 @@ FIXED_FIELDS = (
     "evaluation.suite",
     "evaluation.seeds",
     "evaluation.fidelities",
+    "evaluation.verl",
     "objective",
 )
 """Fields of a spec that must not change once a search exists: its candidates would no longer be comparable."""
 
 
 def _fixed_rules() -> list[JsonValue]:
-    """:data:`FIXED_FIELDS` for the API server."""
+    """:data:`FIXED_FIELDS` for the API server.  Whether there are settings of engine verl follows from the engine."""
+    optional = "!has(self.evaluation.verl) || !has(oldSelf.evaluation.verl) || "
     return [
         {
-            "rule": f"self.{field} == oldSelf.{field}",
+            "rule": f"{optional if field == 'evaluation.verl' else ''}self.{field} == oldSelf.{field}",
             "message": f"spec.{field} cannot change once the search exists, because its candidates would no longer be "
             "comparable; start a new Search",
         }

@@ -258,6 +258,7 @@ def new_evaluation(candidate: Candidate, fidelity: Fidelity, seed: int, observed
             engine=settings.engine,
             suite=settings.suite,
             nano=nano,
+            verl=settings.verl,
         ),
     )
 

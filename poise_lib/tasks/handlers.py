@@ -13,6 +13,7 @@ from typing import Any
 from poise_lib.artifacts.digest import canonical_json
 from poise_lib.errors import CandidateError, EngineError, InvalidInputError
 from poise_lib.names import (
+    REASON_ENGINE_NOT_READY,
     REASON_SCORING_FAILED,
     REASON_SOURCE_TOO_LARGE,
     REASON_TRAINING_FAILED,
@@ -20,6 +21,7 @@ from poise_lib.names import (
 )
 from poise_lib.resources.base import Model
 from poise_lib.resources.candidate import Component
+from poise_lib.resources.evaluation import Engine
 from poise_lib.resources.suites import SUITES
 from poise_lib.tasks import documents as d
 from poise_lib.tasks.context import Fault, TaskContext
@@ -149,6 +151,7 @@ def _train(document: dict[str, Any], context: TaskContext) -> Model:
     from poise_lib.evaluation.trajectory import STEP, TIMES, flat_summary
 
     task = d.TrainInput.model_validate(document)
+    _require_nano(task.engine)
     config = NanoConfig.of(task.nano)
 
     def on_progress(record: dict[str, float]) -> None:
@@ -175,6 +178,7 @@ def _score(document: dict[str, Any], context: TaskContext) -> Model:
     from poise_lib.evaluation.run import score_checkpoint
 
     task = d.ScoreInput.model_validate(document)
+    _require_nano(task.engine)
     started = time.monotonic()
     checkpoint = context.workdir / "policy.safetensors"
     checkpoint.write_bytes(context.store.get(task.policy))
@@ -185,6 +189,13 @@ def _score(document: dict[str, Any], context: TaskContext) -> Model:
     records = canonical_json([asdict(record) for record in report.records])
     metrics = {name: round(value, 6) for name, value in report.metrics.items()}
     return d.ScoreOutput(metrics=metrics, records=context.keep(records), seconds=round(time.monotonic() - started, 3))
+
+
+def _require_nano(engine: Engine) -> None:
+    """An evaluation of another engine must not be trained or scored by this one."""
+    if engine is not Engine.NANO:
+        message = f"engine {engine.value}: this task trains and scores with the embedded engine only; see docs/verl.md"
+        raise Fault(REASON_ENGINE_NOT_READY, message)
 
 
 def _check(document: dict[str, Any], context: TaskContext) -> Model:

@@ -106,8 +106,13 @@ def test_rules_cover_what_the_models_check_across_fields() -> None:
         ("Search", ".spec.strategy.acquisition"),
         ("Search", ".spec.proposer"),
         ("Search", ".spec.proposer.llm.literature"),
+        ("Search", ".spec.evaluation"),
+        ("Search", ".spec.evaluation.verl"),
+        ("Search", ".spec.evaluation.verl.overrides"),
         ("Candidate", ".spec"),
         ("Evaluation", ".spec"),
+        ("Evaluation", ".spec.verl"),
+        ("Evaluation", ".spec.verl.overrides"),
     }
     assert "self == oldSelf" in rules["Candidate", ".spec"]
     for field in ("baseline", "evaluation.engine", "evaluation.suite"):

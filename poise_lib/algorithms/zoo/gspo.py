@@ -20,7 +20,11 @@ SOURCE = (
 AGGREGATION = "seq-mean"
 HYPERPARAMETERS = {
     "eps": Hyperparameter(1e-6, 1e-8, 1e-2, "added to the group variance, inside the root"),
+    "eps_outside": Hyperparameter(0.0, 0.0, 1e-2, "added to the group deviation, outside the root"),
     "ddof": Hyperparameter(0.0, 0.0, 1.0, "0 takes the population's deviation, 1 the sample's"),
+    "lone_reward": Hyperparameter(
+        0.0, 0.0, 1.0, "advantage of a response alone in its group, as a share of its reward"
+    ),
     "normalise": Hyperparameter(1.0, 0.0, 1.0, "power of the group deviation in the denominator; 0 only centres"),
     "sequence_level": Hyperparameter(1.0, 0.0, 1.0, "1 has one ratio per sequence, 0 one per token"),
     "clip_low": Hyperparameter(3e-4, 1e-5, 0.5, "the ratio is clipped from below at 1 - clip_low"),
@@ -41,11 +45,17 @@ MECHANISMS = (
 
 
 def advantages(batch: Batch, hyper: Hyper) -> Tensor:
-    """Group-standardised rewards, the same for every token of a response."""
+    """Group-standardised rewards, the same for every token of a response (GRPO's, with its variations)."""
     relative = ops.group_standardised(
-        batch.rewards, batch.group, eps_inside=hyper["eps"], ddof=hyper["ddof"], power=hyper["normalise"]
+        batch.rewards,
+        batch.group,
+        eps_inside=hyper["eps"],
+        eps_outside=hyper["eps_outside"],
+        ddof=hyper["ddof"],
+        power=hyper["normalise"],
     )
-    return ops.spread(relative, batch.response_mask)
+    alone = ops.group_count(batch.group) == 1
+    return ops.spread(relative + hyper["lone_reward"] * batch.rewards * alone, batch.response_mask)
 
 
 def policy_loss(inputs: LossInputs, hyper: Hyper) -> LossOutput:

@@ -6,7 +6,7 @@
 
 This is the paper's basic form, made for one response a prompt. Its variant "with baseline" is ``group_baseline`` 1:
 the group mean of the rewards is taken off first. (That variant of the paper moves the KL into the loss; here it
-stays.)
+stays.) VeRL's variance is the sample's, ``ddof`` 1.
 """
 
 import torch
@@ -21,6 +21,7 @@ AGGREGATION = "token-mean"
 NEEDS = ("reference",)
 HYPERPARAMETERS = {
     "eps": Hyperparameter(1e-8, 1e-10, 1e-2, "added to the batch variance, inside the root"),
+    "ddof": Hyperparameter(0.0, 0.0, 1.0, "0 takes the population's variance over the batch, 1 the sample's"),
     "normalise": Hyperparameter(1.0, 0.0, 1.0, "1 standardises over the batch, 0 takes the return as it is"),
     "group_baseline": Hyperparameter(0.0, 0.0, 1.0, "share of the group mean that is taken off the reward"),
     "kl_coef": Hyperparameter(0.01, 0.0, 0.2, "weight of a token's KL to the reference in its reward"),
@@ -46,7 +47,9 @@ def advantages(batch: Batch, hyper: Hyper) -> Tensor:
     drift_to_go = torch.flip(torch.cumsum(torch.flip(drift, (-1,)), -1), (-1,))
     returns = reward.unsqueeze(-1) - hyper["kl_coef"] * drift_to_go
     centred = returns - ops.masked_mean(returns, mask)
-    standardised = centred / (ops.masked_mean(centred * centred, mask) + hyper["eps"]).sqrt()
+    tokens = mask.sum()
+    bessel = tokens / (tokens - hyper["ddof"]).clamp(min=1.0)
+    standardised = centred / (bessel * ops.masked_mean(centred * centred, mask) + hyper["eps"]).sqrt()
     weight = hyper["normalise"]
     return (weight * standardised + (1.0 - weight) * returns) * mask.to(returns.dtype)
 

@@ -30,9 +30,37 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Keep the trained weights (safetensors).",
 )
+@click.option("--engine", type=click.Choice(["nano", "verl"]), default="nano", show_default=True)
+@click.option(
+    "--settings",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="For engine verl: a Search with evaluation.verl, such as examples/search-math-1.5b.yaml.",
+)
+@click.option(
+    "--print",
+    "only_print",
+    is_flag=True,
+    help="For engine verl: show command, environment and configuration; run nothing.",
+)
+@click.option(
+    "--platform",
+    type=click.Choice(["cpu", "cuda"]),
+    help="For engine verl: run it on this machine's processors or GPU, on a small model made on the spot.",
+)
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def train(
-    algorithm: str, seed: int, fidelity: str, steps: int | None, hyper: tuple[str, ...], keep: Path | None, output: str
+    algorithm: str,
+    seed: int,
+    fidelity: str,
+    steps: int | None,
+    hyper: tuple[str, ...],
+    keep: Path | None,
+    engine: str,
+    settings: Path | None,
+    only_print: bool,
+    platform: str | None,
+    output: str,
 ) -> None:
     """Train ALGORITHM (a Python file, or a name from `poise algorithms`) from the base, and score it.
 
@@ -42,7 +70,28 @@ def train(
     poise train grpo --seed 1
     poise train mine.py --fidelity probe
     poise train vm-av --hyper kl_coef=0 --steps 40
+    poise train mine.py --engine verl --platform cpu
+    poise train mine.py --engine verl --settings examples/search-math-1.5b.yaml --print
     """
+    if engine == "verl" and platform is not None and not only_print and settings is None:
+        from poise_lib.cli.verl_tiny import train_here
+
+        train_here(
+            algorithm, platform=platform, seed=seed, steps=steps, hyper=_overrides(hyper), keep=keep, output=output
+        )
+        return
+    if engine == "verl" and platform is None and only_print:
+        from poise_lib.cli.verl import show
+
+        click.echo(show(algorithm, settings, seed=seed, fidelity=fidelity, steps=steps, output=output))
+        return
+    if engine == "verl" or platform is not None or settings is not None or only_print:
+        from poise_lib.errors import InvalidInputError
+
+        raise InvalidInputError(
+            "--engine verl goes with --platform (trains a small model on this machine), or with --settings FILE and "
+            "--print (shows a run on GPUs); without it the embedded engine trains, which has none of these options"
+        )
     import shutil
     import tempfile
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from poise_lib.algorithms import ops
-from poise_lib.evaluation import trajectory as names
+from poise_lib.algorithms.contract import Batch
 from poise_lib.evaluation.nano.rollout import Rollout
 from poise_lib.evaluation.nano.task import END_ID
+from poise_lib.evaluation.step_metrics import batch_metrics
 
 
 class Meter:
@@ -36,43 +36,17 @@ class Meter:
         return self._fixed | {name: total / max(weight, 1e-9) for name, (total, weight) in self._sums.items()}
 
 
-def rollout_metrics(
-    rollout: Rollout, rewards: Tensor, advantages: Tensor, ref_logprobs: Tensor | None
-) -> dict[str, float]:
+def rollout_metrics(rollout: Rollout, batch: Batch, advantages: Tensor) -> dict[str, float]:
     """Everything about a step that is known before its first update.
 
     Args:
         rollout: the step's responses.
-        rewards: [B], the candidate's.
+        batch: the same, as the candidate saw them.
         advantages: [B, T], the candidate's.
-        ref_logprobs: [B, T] or None.
     """
-    samples, mask = rollout.samples, rollout.mask
-    length = samples.length.float()
-    per_group = ops.group_mean(rollout.correct.float(), rollout.group)
-    successes = ops.group_sum(rollout.correct.float(), rollout.group)
-    chosen = advantages[mask]
-    limit_reached = (samples.length == samples.tokens.shape[1]) & ~_ended(rollout)
-    metrics = {
-        names.REWARD: rewards.mean(),
-        names.ACCURACY: rollout.correct.float().mean(),
-        names.FORMAT_VALID: rollout.valid.float().mean(),
-        names.ENTROPY: ops.masked_mean(samples.entropy, mask),
-        names.RESPONSE_LENGTH: length.mean(),
-        names.RESPONSE_LENGTH_MAX: length.max(),
-        names.RESPONSE_CUT: limit_reached.float().mean(),
-        names.GROUPS_ALL_FAIL: (per_group == 0).float().mean(),
-        names.GROUPS_MIXED: ((per_group > 0) & (per_group < 1)).float().mean(),
-        names.GROUPS_ALL_CORRECT: (per_group == 1).float().mean(),
-        names.GROUPS_RARE_SUCCESS: (successes == 1).float().mean(),
-        names.ADVANTAGE_MEAN: chosen.mean(),
-        names.ADVANTAGE_STD: chosen.std(correction=0),
-        names.ADVANTAGE_MAX: chosen.max(),
-        names.ADVANTAGE_MIN: chosen.min(),
-    }
-    if ref_logprobs is not None:
-        metrics[names.KL] = ops.masked_mean(ops.kl_k3(samples.logprobs, ref_logprobs, mask), mask)
-    return {name: float(value) for name, value in metrics.items()}
+    samples = rollout.samples
+    cut = (samples.length == samples.tokens.shape[1]) & ~_ended(rollout)
+    return batch_metrics(batch, advantages, cut, samples.entropy, batch.ref_logprobs)
 
 
 def _ended(rollout: Rollout) -> Tensor:

@@ -200,7 +200,7 @@ def _update(at: _Step, policy: Policy, reference: Policy | None, optimiser: Adam
     ref_logprobs = None if reference is None else _reference_logprobs(reference, rollout, config)
     batch = _batch(at, rollout, ref_logprobs)
     advantages = require("advantages", at.algorithm.advantages(batch, at.hyper), mask.shape, at.step).detach() * mask
-    meter = Meter(rollout_metrics(rollout, batch.rewards, advantages, ref_logprobs))
+    meter = Meter(rollout_metrics(rollout, batch, advantages))
     generator = torch.Generator().manual_seed(random.Random(f"order/{at.seed}/{at.step}").getrandbits(63))
     for _ in range(config.epochs):
         for prompts in torch.randperm(config.prompts_per_step, generator=generator).tensor_split(config.mini_batches):

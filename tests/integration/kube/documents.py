@@ -31,6 +31,10 @@ _BY_PATTERN: Final = {
     r"^https?://[^\s@?#]+$": "https://llm.example.com/v1",
     r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$": "llm-key",
     r"^[-._a-zA-Z0-9]+$": "api-key",
+    r"^[A-Za-z0-9/][A-Za-z0-9_.@=+/-]*$": "/models/base",
+    r"^[A-Za-z0-9][A-Za-z0-9_./-]*$": "4a83ca6e4526a4f2da3aa259ec36c259f66b2ab2",
+    r"^[A-Za-z_][A-Za-z0-9_.-]*$": "problem",
+    r"^[A-Za-z_][A-Za-z0-9_]*$": "compute_score",
     r"^/(data|models|mnt)(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$": "/data/models",
 }
 

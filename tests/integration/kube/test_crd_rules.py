@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -32,6 +32,8 @@ class Case:
     refuses: tuple[Document, ...]
     update: bool = False
     """It compares with the old object: the smallest manifest is created first, then changed."""
+    start: Document = field(default_factory=dict)
+    """For an update: what the smallest manifest is created with."""
     widened: bool = False
     """A list of allowed values stands before the rule: it is seen at work where that list is longer."""
 
@@ -50,9 +52,72 @@ def _metric(name: str, weight: float = 1.0) -> Document:
     return {"name": name, "weight": weight, "direction": "Maximize"}
 
 
-def _fixed(name: str, *refuses: Document, widened: bool = False) -> Case:
+def _fixed(name: str, *refuses: Document, widened: bool = False, start: Document | None = None) -> Case:
     more = _spec(budget={"candidates": 9}, suspend=True)
-    return Case("Search", ".spec", f"spec.{name} cannot change", (more,), refuses, update=True, widened=widened)
+    says = f"spec.{name} cannot change"
+    return Case("Search", ".spec", says, (more,), refuses, update=True, widened=widened, start=start or {})
+
+
+def _verl(**settings: Any) -> Document:
+    """Settings of engine verl: the smallest, and these."""
+    return {"model": {"path": "org/model"}, "data": {"train": ["train.jsonl"]}, **settings}
+
+
+def _on_verl(kind: str, **settings: Any) -> Document:
+    """A change that makes a Search or an Evaluation one of engine verl."""
+    evaluation = {"engine": "verl", "suite": "math-v1", "verl": _verl(**settings)}
+    return _spec(evaluation=evaluation) if kind == "Search" else _spec(**evaluation)
+
+
+def _engine_cases(kind: str) -> tuple[Case, ...]:
+    """The engine's settings, in a Search and in an Evaluation."""
+    nano = {"verl": _verl()}
+    idle = _spec(evaluation=nano) if kind == "Search" else _spec(**nano)
+    without = {"engine": "verl", "suite": "math-v1"}
+    bare = _spec(evaluation=without) if kind == "Search" else _spec(**without)
+    above = ".spec.evaluation" if kind == "Search" else ".spec"
+    path = f"{above}.verl"
+
+    def of(says: str, passes: Document, *refuses: Document) -> Case:
+        wrong = tuple(_on_verl(kind, **settings) for settings in refuses)
+        return Case(kind, path, says, (_on_verl(kind, **passes),), wrong)
+
+    return (
+        Case(kind, above, "engine verl needs the settings verl", (_on_verl(kind),), (bare,)),
+        Case(kind, above, "settings verl are of no use to engine nano", (_spec(),), (idle,)),
+        of(
+            "batchSize must be a multiple",
+            {"batchSize": 32, "miniBatches": 4},
+            {"miniBatches": 3, "gpusPerNode": 1},
+            {"batchSize": 255, "gpusPerNode": 1},
+        ),
+        of(
+            "gpusPerNode * nodes must be a multiple",
+            {"parallelism": {"tensor": 4, "sequence": 2}},
+            {"parallelism": {"tensor": 3}},
+            {"parallelism": {"sequence": 16}},
+        ),
+        of(
+            "the samples of a mini-batch",
+            {"gpusPerNode": 4, "batchSize": 4, "miniBatches": 2, "groupSize": 2, "parallelism": {"sequence": 2}},
+            {"gpusPerNode": 4, "batchSize": 3, "miniBatches": 1, "groupSize": 2},
+            {"nodes": 512, "batchSize": 1, "miniBatches": 1, "groupSize": 1},
+        ),
+        of(
+            "tokensPerGpu * parallelism.sequence must hold",
+            {"tokensPerGpu": 2012, "parallelism": {"sequence": 2}},
+            {"tokensPerGpu": 4023},
+            {"responseLength": 16384},
+        ),
+        *_override_keys(kind, path),
+    )
+
+
+def _override_keys(kind: str, path: str) -> tuple[Case, ...]:
+    keys = ("data.shuffle", "+ray_kwargs.ray_init.num_gpus", "++a_b.c")
+    wrong = ("data shuffle", "~data.shuffle", "a..b", "k" * 129)
+    good, bad = ([_on_verl(kind, overrides={key: "1"}) for key in group] for group in (keys, wrong))
+    return (Case(kind, f"{path}.overrides", "every key must match", tuple(good), tuple(bad)),)
 
 
 _LABELS: Document = {"metadata": {"labels": {"team": "one"}}}
@@ -98,7 +163,39 @@ CASES = (
     _fixed("evaluation.suite", _spec(evaluation={"suite": "other"}), widened=True),
     _fixed("evaluation.seeds", _spec(evaluation={"seeds": 2})),
     _fixed("evaluation.fidelities", _spec(evaluation={"fidelities": {"full": {"steps": 31}}})),
+    _fixed(
+        "evaluation.verl",
+        _spec(evaluation={"verl": {"learningRate": 1e-5}}),
+        _spec(evaluation={"verl": {"model": {"path": "org/other"}}}),
+        start=_on_verl("Search"),
+    ),
     _fixed("objective", _spec(objective={"metrics": [{"name": "plus3"}]})),
+    Case(
+        "Search",
+        ".spec",
+        "suite math-v1 has only the metrics",
+        (merged(_on_verl("Search"), _spec(objective={"metrics": [_metric("aime24_pass32")]})),),
+        (
+            merged(_on_verl("Search"), _spec(objective={"metrics": [_metric("plus3")]})),
+            merged(_on_verl("Search"), _spec(objective={"constraints": [{"metric": "plus3", "minimum": 1}]})),
+        ),
+    ),
+    Case(
+        "Search",
+        ".spec.evaluation",
+        "engine nano scores the suites",
+        (_spec(evaluation={"suite": "chains-v1"}),),
+        (_spec(evaluation={"suite": "math-v1"}),),
+    ),
+    Case(
+        "Search",
+        ".spec.evaluation",
+        "engine verl scores the suites",
+        (_on_verl("Search"),),
+        (merged(_on_verl("Search"), _spec(evaluation={"suite": "chains-v1"})),),
+    ),
+    *_engine_cases("Search"),
+    *_engine_cases("Evaluation"),
     Case(
         "Search",
         ".spec.objective.metrics",
@@ -228,6 +325,9 @@ def widened(admin: Client, crds: dict[str, Document]) -> Document:
     for at, node in nodes(schema(crd)):
         if at in (".spec.evaluation.engine", ".spec.evaluation.suite"):
             node["enum"] = [*node["enum"], "other"]
+        if at == ".spec.evaluation":  # each engine has a list of its suites
+            for rule in node["x-kubernetes-validations"]:
+                rule["rule"] = rule["rule"].replace("['chains-v1']", "['chains-v1', 'other']")
     install(admin, crd)
     return crd
 
@@ -249,7 +349,7 @@ class Judge:
         collection = namespaced(f"{group}/v1alpha1", self.namespace, plural)
         if not case.update:
             return self.admin.create(collection, merged(document, change))
-        self.admin.create(collection, document)
+        self.admin.create(collection, merged(document, case.start))
         return self.admin.patch(f"{collection}/one", change)
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from poise_lib.algorithms.contract import Batch
 from poise_lib.evaluation import trajectory as names
 from poise_lib.evaluation.nano.measure import Meter, rollout_metrics
 from poise_lib.evaluation.nano.rollout import Rollout
@@ -32,10 +33,29 @@ def rollout() -> Rollout:
     )
 
 
+def seen(made: Rollout, rewards: torch.Tensor, reference: torch.Tensor | None = None) -> Batch:
+    """The same as a candidate sees it."""
+    return Batch(
+        rewards=rewards,
+        correct=made.correct,
+        valid=made.valid,
+        group=made.group,
+        length=made.samples.length,
+        max_length=4,
+        response_mask=made.mask,
+        old_logprobs=made.samples.logprobs,
+        ref_logprobs=reference,
+        entropy=None,
+        coefficients={},
+        step=0,
+        total_steps=1,
+    )
+
+
 def test_every_metric_by_hand() -> None:
     advantages = torch.where(MASK, torch.tensor([2.0, -1.0, -1.0, 0.0, 0.0, 0.0]).unsqueeze(-1), OUTSIDE)
     rewards = torch.tensor([1.0, 0.5, 0.0, 0.5, 0.0, 0.0])
-    found = rollout_metrics(rollout(), rewards, advantages, None)
+    found = rollout_metrics(rollout(), seen(rollout(), rewards), advantages)
     tokens = 18
     mean = (2 * 2.0 - 8 * 1.0) / tokens
     square = (2 * 4.0 + 8 * 1.0) / tokens
@@ -63,7 +83,7 @@ def test_every_metric_by_hand() -> None:
 def test_kl_is_the_k3_estimate_over_the_tokens() -> None:
     made = rollout()
     reference = torch.where(MASK, made.samples.logprobs - 0.5, OUTSIDE)
-    found = rollout_metrics(made, torch.zeros(6), torch.zeros(6, 4), reference)
+    found = rollout_metrics(made, seen(made, torch.zeros(6), reference), torch.zeros(6, 4))
     assert found[names.KL] == pytest.approx(torch.tensor(-0.5).exp().item() + 0.5 - 1.0)
 
 

@@ -48,8 +48,9 @@ def test_weights_are_compared_with_a_tolerance() -> None:
 
 
 def test_fixed_fields_exist() -> None:
+    verl = {"model": {"path": "org/model"}, "data": {"train": ["train.jsonl"]}}
     for path in FIXED_FIELDS:
-        value: object = minimal().spec
+        value: object = minimal(evaluation={"engine": "verl", "suite": "math-v1", "verl": verl}).spec
         for name in path.split("."):
             value = getattr(value, name)
         assert value is not None

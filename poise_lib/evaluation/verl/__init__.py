@@ -1,0 +1,1 @@
+"""The engine `verl`: candidates train real language models with VeRL."""

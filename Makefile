@@ -12,8 +12,8 @@ VERL_TESTS ?= verl
 
 BIN := $(VENV)/bin
 # Debian splits ensurepip off into python3-venv. Where it is missing, the environment has no pip and the system's pip fills it.
-PIP = $$(test -x $(BIN)/pip && echo $(BIN)/pip || echo $(PYTHON) -m pip --python $(BIN)/python)
-INSTALL = $(PIP) install --disable-pip-version-check --constraint constraints.txt $(PIP_EXTRA)
+pip = $$(test -x $(1)/bin/pip && echo $(1)/bin/pip || echo $(PYTHON) -m pip --python $(1)/bin/python) install --disable-pip-version-check $(PIP_EXTRA)
+INSTALL = $(call pip,$(VENV)) --constraint constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -73,19 +73,17 @@ clean: ## Remove the environment, builds and caches
 	rm -rf $(VENV) $(VENV)-freeze $(VENV)-verl build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(BIN)/python:
+%/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
-	$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || $(PYTHON) -m venv --clear --without-pip $(VENV)
+	$(PYTHON) -m venv $* >/dev/null 2>&1 || $(PYTHON) -m venv --clear --without-pip $*
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) --editable '.[local]'
 	@touch $@
 
 # VeRL holds other packages back, so it has an environment of its own.
-$(VENV)-verl/.installed: pyproject.toml constraints-verl.txt
-	$(PYTHON) -m venv $(VENV)-verl
-	$(VENV)-verl/bin/pip install --disable-pip-version-check --constraint constraints-verl.txt $(PIP_EXTRA) \
-		--editable '.[local,verl]' hypothesis pytest
+$(VENV)-verl/.installed: pyproject.toml constraints-verl.txt | $(VENV)-verl/bin/python
+	$(call pip,$(VENV)-verl) --constraint constraints-verl.txt --editable '.[local,verl]' hypothesis pytest
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python

@@ -314,8 +314,8 @@ PROTECTED: Final[Mapping[str, str]] = {
     "hydra": "is Hydra's own configuration, not VeRL's",
 }
 """Parts of VeRL's configuration that no override may touch, and why."""
-ALLOWED: Final = frozenset({"algorithm.filter_groups"})
-"""Exceptions: which groups are sampled again is the protocol's, the same for all candidates."""
+ALLOWED: Final = frozenset({"algorithm.filter_groups", "reward.num_workers"})
+"""Exceptions: which groups are sampled again is the protocol's, the same for all candidates; processes are nobody's."""
 
 
 def _users(key: str, value: str, made: Mapping[str, Override]) -> Override:

@@ -16,7 +16,7 @@ INSTALL = $(PIP) install --disable-pip-version-check --constraint constraints.tx
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test images e2e e2e-llm faults verl cluster-demo lint format generate bench constraints clean
+.PHONY: help demo test images e2e faults verl cluster-demo lint format generate bench constraints clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -32,9 +32,6 @@ images: $(VENV)/.installed-dev ## Build the images that the next two run (needs 
 
 e2e: $(VENV)/.installed-dev ## Run the operator in a real cluster (needs root and KUBEBUILDER_ASSETS; see CONTRIBUTING.md)
 	POISE_IMAGES=$(CURDIR)/$(VENV)/images $(BIN)/python -m pytest -n 0 -m e2e
-
-e2e-llm: $(VENV)/.installed-dev ## The same with a language model that is scripted (needs what e2e needs)
-	POISE_IMAGES=$(CURDIR)/$(VENV)/images $(BIN)/python -m pytest -n 0 -m e2e_llm
 
 faults: $(VENV)/.installed-dev ## Kill what can be killed while a search runs in a real cluster (needs what e2e needs)
 	POISE_IMAGES=$(CURDIR)/$(VENV)/images $(BIN)/python -m pytest -n 0 -m faults

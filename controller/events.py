@@ -59,6 +59,9 @@ def _of_search(before: Resource | None, after: Search) -> Iterator[Happening]:
     status = after.status
     if old is None or old.phase is not status.phase:
         yield Happening(after, status.phase.value, status.message, status.phase is SearchPhase.FAILED)
+    objective, known = status.objective, old.objective if old is not None else None
+    if objective is not None and objective.text and (known is None or known.text != objective.text):
+        yield Happening(after, "ObjectiveRead", objective.text)
     if status.selection is not None and (old is None or old.round != status.round):
         parents = ", ".join(parent.name for parent in status.selection.parents)
         yield Happening(after, "RoundStarted", f"round {status.round} from {parents}")

@@ -1,8 +1,9 @@
 """Text that a model, a candidate, a paper or a file wrote, made harmless for where it is shown.
 
 Whatever comes from outside is data (arXiv:2603.23951 leaves this open; a search that reads its own output cannot).
-Each place has its own dangers, and so its own function: :func:`clean` for terminals and logs, :func:`markdown` for
-documents that are rendered, :func:`markup` for HTML, SVG and XML, :func:`json_text` for documents that programs read and people print.
+Each place has its own dangers, and so its own function: :func:`clean` for terminals and logs, :func:`markup` for HTML, SVG and XML,
+:func:`json_text` for documents that programs read and people print.  Nothing of ours goes into Markdown; Mermaid has
+:mod:`poise_lib.cli.tree_mermaid`.
 Prompts fence text instead (:mod:`poise_lib.prompts.fencing`), after :func:`clean`.
 """
 
@@ -29,8 +30,6 @@ _INVISIBLE: Final = frozenset(
 )  # fmt: skip
 """Letters and marks that show nothing, variation selectors among them: text can be smuggled in rows of them."""
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_MARKS: Final = re.compile(r"([\\`*_{}\[\]()#+.!|~$@:^=-])")
-"""All that CommonMark and its usual extensions (tables, mathematics, mentions, bare links) give a meaning."""
 _ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"}
 
 
@@ -57,11 +56,6 @@ def hides(text: str) -> bool:
 def markup(text: object, *, lines: bool = False) -> str:
     """Cleaned text for HTML, SVG or XML, between tags or within a quoted attribute."""
     return "".join(_ENTITIES.get(letter, letter) for letter in clean(text, lines=lines))
-
-
-def markdown(text: object) -> str:
-    """Cleaned text as one line of Markdown that renders as the text itself: no links, images, tables, tags or headings."""
-    return _MARKS.sub(r"\\\1", clean(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
 
 
 def json_text(value: Any, indent: int | None = 2) -> str:

@@ -13,7 +13,7 @@ from poise_lib.resources.search_status import Principle
 
 
 async def distill(
-    voice: Voice, entries: Sequence[Entry], previous: Sequence[Principle] = (), directive: str = ""
+    voice: Voice, entries: Sequence[Entry], previous: Sequence[Principle] = (), directive: str = "", reading: str = ""
 ) -> tuple[Principle, ...]:
     """Principles whose candidates exist, the best supported first.
 
@@ -22,11 +22,14 @@ async def distill(
         entries: the whole archive.
         previous: the principles so far.
         directive: of the search.
+        reading: what the search understands of it.
 
     Raises:
         LLMError: there are none.
     """
-    prompt = principles_prompt(entries, previous=said_before(previous), directive=directive, budget=voice.budget)
+    prompt = principles_prompt(
+        entries, previous=said_before(previous), directive=directive, reading=reading, budget=voice.budget
+    )
     said = await voice.ask(prompt, Principles)
     return tuple(
         Principle(

@@ -18,7 +18,7 @@ from poise_lib.archive.entry import Entry
 from poise_lib.errors import InvalidInputError
 from poise_lib.llm.errors import LLMError
 from poise_lib.prompts import Exhibit, code_prompt, intent_gaps, judge_prompt, judged, plan_prompt, repair_prompt
-from poise_lib.prompts.messages import Design
+from poise_lib.prompts.messages import Design, Earlier
 from poise_lib.prompts.responses import Code, Judgement, Plan
 from poise_lib.resources.candidate import CheckResult, Proposal
 from poise_lib.verification.declarations import read_declarations
@@ -62,7 +62,13 @@ async def implement(voice: Voice, proposal: Proposal, design: Design, parent: Ex
 
 
 async def mend(
-    voice: Voice, proposal: Proposal, design: Design, written: str, findings: Sequence[CheckResult], revision: int
+    voice: Voice,
+    proposal: Proposal,
+    design: Design,
+    written: str,
+    findings: Sequence[CheckResult],
+    revision: int,
+    earlier: Sequence[Earlier] = (),
 ) -> Written:
     """The next revision of a module that failed its verification.
 
@@ -73,22 +79,26 @@ async def mend(
         written: the revision that failed.
         findings: of its verification.
         revision: number of the one to write, from 2.
+        earlier: revisions before the one that failed, so that no repair is tried twice.
 
     Raises:
         LLMError: there is no repaired code.
     """
-    prompt = repair_prompt(design, written, findings, revision=revision - 1, budget=voice.budget)
+    prompt = repair_prompt(design, written, findings, revision=revision - 1, earlier=earlier, budget=voice.budget)
     code = await voice.ask(prompt, Code)
-    return await _compared(voice, proposal, design, plain(code.value.source), number=revision)
+    known = (*earlier, Earlier(revision - 1, tuple(findings), written))
+    return await _compared(voice, proposal, design, plain(code.value.source), number=revision, earlier=known)
 
 
-async def _compared(voice: Voice, proposal: Proposal, design: Design, source: str, *, number: int) -> Written:
+async def _compared(
+    voice: Voice, proposal: Proposal, design: Design, source: str, *, number: int, earlier: Sequence[Earlier] = ()
+) -> Written:
     """Hold a module against its proposal; what is found goes back once, as far as the allotment lasts."""
     findings = await _findings(voice, proposal, design, source)
     if not any(item.status == "failed" for item in findings):
         return Written(source, findings)
     try:
-        prompt = repair_prompt(design, source, findings, revision=number, budget=voice.budget)
+        prompt = repair_prompt(design, source, findings, revision=number, earlier=earlier, budget=voice.budget)
         code = await voice.ask(prompt, Code)
     except (LLMError, InvalidInputError):
         return Written(source, findings)  # verification says the rest

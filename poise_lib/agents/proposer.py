@@ -54,6 +54,8 @@ class Brief:
     round: int
     slot: int
     directive: str = ""
+    reading: str = ""
+    """What the search understands of the directive."""
     objective: Objective | None = None
     principles: tuple[KeptPrinciple, ...] = ()
 
@@ -88,6 +90,7 @@ class Brief:
             seed=self.seed,
             round=self.round,
             slot=self.slot,
+            objective=self.objective,
         )
         return tuple(wanted)
 
@@ -100,6 +103,7 @@ class Brief:
             archive=self.entries,
             literature=self.literature,
             directive=self.directive,
+            reading=self.reading,
             objective=self.objective,
             principles=said_before(self.principles),
             budget=budget,
@@ -181,6 +185,7 @@ async def _criticised(voice: Voice, brief: Brief, draft: ProposalDraft, rules: R
         literature=brief.literature,
         findings=rules.reasons,
         directive=brief.directive,
+        reading=brief.reading,
         objective=brief.objective,
         budget=voice.budget,
     )

@@ -14,9 +14,11 @@ from poise_lib.archive.entry import Entry
 from poise_lib.errors import InvalidInputError
 from poise_lib.llm.errors import LLMError
 from poise_lib.prompts import Evidence, Exhibit, checked_reflection, evidence_of, reflect_prompt
+from poise_lib.prompts.goals import objective_lines
 from poise_lib.prompts.responses import LONG, ReflectionDraft, bounded
 from poise_lib.reflection import reflect as reflect_by_rules
 from poise_lib.resources.candidate import Reflection
+from poise_lib.resources.objective import Objective
 from poise_lib.verification.declarations import read_declarations
 from poise_lib.verification.policy import check_source
 
@@ -32,11 +34,14 @@ async def reflect(
     *,
     archive: Sequence[Entry] = (),
     directive: str = "",
+    reading: str = "",
+    objective: Objective | None = None,
 ) -> Reflection:
     """The reflection on a finished candidate; the rule-based one, with the reason, where the model has none to offer."""
     before = parent.entry if parent is not None else None
-    rules = reflect_by_rules(child.entry, before, baseline)
-    evidence = _evidence(child, before, baseline, rules)
+    rules = reflect_by_rules(child.entry, before, baseline, objective)
+    told = [reading, *(objective_lines(objective) if objective is not None else ())]
+    evidence = _evidence(child, before, baseline, rules, told)
     invented: tuple[str, ...] = ()
     for _ in range(TRIES):
         try:
@@ -47,6 +52,8 @@ async def reflect(
                 diagnosis=rules,
                 archive=archive,
                 directive=directive,
+                reading=reading,
+                objective=objective,
                 invented=invented,
                 budget=voice.budget,
             )
@@ -67,9 +74,12 @@ def noted(rules: Reflection, why: str) -> Reflection:
     return rules.model_copy(update={"diagnosis": bounded(rules.diagnosis, LONG - len(note)) + note})
 
 
-def _evidence(child: Exhibit, parent: Entry | None, baseline: Entry | None, rules: Reflection) -> Evidence:
-    """All that may be quoted: what was measured, the rules' own words, and the hyperparameters of the code."""
+def _evidence(
+    child: Exhibit, parent: Entry | None, baseline: Entry | None, rules: Reflection, told: Sequence[str]
+) -> Evidence:
+    """All that may be quoted: what was measured, the rules' own words, the objective, the hyperparameters of the code."""
     stated = (rules.diagnosis, *(item.note for item in rules.evidence), *(item.reason for item in rules.advice))
+    stated = (*stated, *told)
     hyper: dict[str, float] = {}
     names: list[str] = []
     if child.source and (tree := check_source(child.source).tree) is not None:

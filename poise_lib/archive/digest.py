@@ -1,6 +1,7 @@
 """The canonical digest of an archive: what "the same archive" means, on one machine and in a cluster.
 
-Taken over: the settings that turn metrics into verdicts (seed, objective, suite, confirmation), and of each final
+Taken over: the settings that turn metrics into verdicts (seed, objective, what scores follow of the directive, suite,
+confirmation), and of each final
 candidate its name, parents in order, round, slot, phase, source, verdict and final evaluations.  Left out: times,
 machines, pods and workers, UIDs and versions, labels and annotations, conditions, messages, reasons (which of two
 limits was hit first depends on load), trajectories (advisory) and everything that follows from the rest (utility,
@@ -22,9 +23,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from poise_lib.archive.objective import gist, reading_of, source_of
 from poise_lib.artifacts.digest import canonical_json, digest_of
 from poise_lib.resources.candidate import FINAL_CANDIDATE_PHASES, Candidate
 from poise_lib.resources.evaluation import FINAL_EVALUATION_PHASES, Evaluation
+from poise_lib.resources.objective import ObjectiveSource
 from poise_lib.resources.search import Search
 
 DIGEST_VERSION: Final = 1
@@ -44,14 +47,17 @@ def archive_digest(search: Search, candidates: Iterable[Candidate], evaluations:
     for evaluation in evaluations:
         if evaluation.status.phase in FINAL_EVALUATION_PHASES and evaluation.spec.search == name:
             runs.get(evaluation.spec.candidate, []).append(evaluation)
+    settings = {
+        "seed": search.spec.seed,
+        "objective": search.spec.objective.to_document(),
+        "suite": search.spec.evaluation.suite,
+        "confirmation": search.spec.evaluation.confirmation.to_document(),
+    }
+    if source_of(search) is ObjectiveSource.DIRECTIVE:
+        settings["directive"] = gist(reading_of(search))
     document = {
         "version": DIGEST_VERSION,
-        "search": {
-            "seed": search.spec.seed,
-            "objective": search.spec.objective.to_document(),
-            "suite": search.spec.evaluation.suite,
-            "confirmation": search.spec.evaluation.confirmation.to_document(),
-        },
+        "search": settings,
         "candidates": [_candidate(final[candidate], runs[candidate]) for candidate in sorted(final)],
     }
     return digest_of(canonical_json(document))

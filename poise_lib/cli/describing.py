@@ -9,6 +9,7 @@ import click
 
 from poise_lib.cli.lineage import TreeNode
 from poise_lib.cli.money import dollars, long_line, tokens
+from poise_lib.cli.objective import confirmed_lines, counting, formula, metric_lines, told
 from poise_lib.cli.report import verdict_sentence
 from poise_lib.cli.tables import rows
 from poise_lib.cli.text import columns, duration, number, signed
@@ -86,6 +87,8 @@ def describe_search(item: Search) -> list[str]:
             "Phase": status.phase.value + (f" ({status.stop_reason})" if status.stop_reason else ""),
             "Message": status.message,
             "Directive": spec.directive,
+            "Objective": told(item),
+            "Utility": formula(counting(item)),
             "Baseline": spec.baseline.algorithm or "a module in the manifest",
             "Budget": f"{spec.budget.candidates} candidates, {spec.budget.concurrent} at once"
             + (f", deadline {spec.budget.deadline}" if spec.budget.deadline else "")
@@ -109,8 +112,11 @@ def describe_search(item: Search) -> list[str]:
                 "Utility": f"{number(best.utility)} against {number(best.baseline_utility)} of the baseline",
             }
         )
+        lines += _wrapped(metric_lines(best, "the baseline"), 2)
         confirmed = [*((best.confirmation,) if best.confirmation else ()), *best.others]
-        lines += [f"  {verdict_sentence(found, found.candidate, 'the baseline')}" for found in confirmed]
+        for found in confirmed:
+            lines += [f"  {verdict_sentence(found, found.candidate, 'the baseline')}"]
+            lines += [f"    {line}" for line in confirmed_lines(found)]
     if status.selection:
         chosen = status.selection
         lines += _section(f"Parents of round {chosen.round}")

@@ -123,6 +123,12 @@ def standing(view: RunView, left: float | None) -> Standing:
     )
 
 
+def objective_news(view: RunView, before: str) -> str | None:
+    """How the directive is read, when that was not told yet or has become more exact; None when there is no news."""
+    found = view.search.status.objective
+    return found.text if found is not None and found.text and found.text != before else None
+
+
 def best_line(view: RunView) -> str:
     """The best so far against the baseline; the leader by utility until the search names one."""
     archived = [item for item in view.candidates.values() if item.status.utility is not None]
@@ -159,6 +165,7 @@ class PlainObserver:
         self._last = -_QUIET_SECONDS
         self._round = -1
         self._elapsed = 0.0
+        self._objective = ""
 
     def __enter__(self) -> PlainObserver:
         return self
@@ -171,6 +178,9 @@ class PlainObserver:
     def on_update(self, view: RunView) -> None:
         """Tell of a new round at once, of the standing every half minute."""
         self._elapsed = view.elapsed
+        if (told := objective_news(view, self._objective)) is not None:
+            self._objective = told
+            self._say(told)
         left = self._clock.left(view)
         news = view.search.status.round != self._round
         if not news and view.elapsed - self._last < _QUIET_SECONDS:
@@ -202,6 +212,7 @@ class LiveObserver:
         self._events: deque[str] = deque(maxlen=_EVENTS)
         self._live = Live(console=console, refresh_per_second=4, transient=True)
         self._drawn = 0.0
+        self._objective = ""
 
     def __enter__(self) -> LiveObserver:
         self._live.start()
@@ -214,6 +225,9 @@ class LiveObserver:
 
     def on_update(self, view: RunView) -> None:
         """Redraw, a few times a second at most."""
+        if (told := objective_news(view, self._objective)) is not None:
+            self._objective = told
+            self._live.console.print(clean(told), markup=False, highlight=False)
         left = self._clock.left(view)
         now = time.monotonic()
         if now - self._drawn < 0.1:

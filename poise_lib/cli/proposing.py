@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from poise_lib.archive.convert import entries
 from poise_lib.archive.entry import Entry
+from poise_lib.archive.objective import objective_of, told_reading
 from poise_lib.cli.money import dollars
 from poise_lib.cli.state import Snapshot
 from poise_lib.cli.surroundings import LITERATURE_COPY, model_of
@@ -21,6 +22,7 @@ from poise_lib.prompts.rendering import Prompt
 from poise_lib.prompts.responses import ProposalDraft
 from poise_lib.resources import Search
 from poise_lib.resources.llm import LLMSettings, Spend
+from poise_lib.resources.objective import Objective
 from poise_lib.resources.search import ParentChoice
 
 if TYPE_CHECKING:
@@ -85,6 +87,12 @@ def _archive(snapshot: Snapshot, round_: int) -> tuple[Entry, ...]:
     return tuple(entry for entry in entries(snapshot.candidates) if entry.round < round_)
 
 
+def _objective(snapshot: Snapshot) -> Objective:
+    """The one that counts; spec.objective while it waits for the baseline's scores."""
+    roots = (item.status.metrics for item in snapshot.candidates if item.spec.round == 0 and not item.spec.parents)
+    return objective_of(snapshot.search, next(roots, {})) or snapshot.search.spec.objective
+
+
 def _selected(snapshot: Snapshot, round_: int) -> ParentChoice:
     """As the select task of a round chooses."""
     from poise_lib.resources.suites import SUITES
@@ -94,7 +102,7 @@ def _selected(snapshot: Snapshot, round_: int) -> ParentChoice:
     selection = select(
         _archive(snapshot, round_),
         spec.strategy,
-        spec.objective,
+        _objective(snapshot),
         SUITES[spec.evaluation.suite],
         round=round_,
         seed=spec.seed,
@@ -116,7 +124,7 @@ def _given(snapshot: Snapshot, round_: int, parent: str) -> ParentChoice:
     from poise_lib.selection.references import reference_tiers
 
     spec, name = snapshot.search.spec, snapshot.search.metadata.name
-    pool = Pool.of(_archive(snapshot, round_), spec.objective, SUITES[spec.evaluation.suite])
+    pool = Pool.of(_archive(snapshot, round_), _objective(snapshot), SUITES[spec.evaluation.suite])
     rows = {one: row for row, one in enumerate(pool.names())}
     row = rows.get(parent, rows.get(f"{name}-{parent}"))
     if row is None:
@@ -160,7 +168,8 @@ def prompts_for(snapshot: Snapshot, place: Place) -> tuple[Asked, ...]:
         round=place.round,
         slot=place.slot,
         directive=search.spec.directive,
-        objective=search.spec.objective,
+        reading=told_reading(search),
+        objective=_objective(snapshot),
         principles=search.status.principles,
     )
     return tuple(
@@ -194,8 +203,27 @@ def worst_case(asked: Asked, settings: LLMSettings) -> Spend:
     return worst(limits, price_for(settings))
 
 
-def allotment_for(search: Search, settings: LLMSettings, asks: int) -> Allotment:
-    """What may be spent now: no more than the search's caps have left.
+def books_of(state: Path) -> Path:
+    """Where ``poise propose`` keeps its books: beside the search's, which know nothing of it."""
+    return state / "asked" / "ledger"
+
+
+def asked_so_far(state: Path) -> Spend:
+    """What ``poise propose`` has spent on a state; a call that a crash cut counts at its worst.
+
+    Raises:
+        StateError: a book is damaged.
+    """
+    from poise_lib.llm.purse import read_book
+
+    total = Spend()
+    for folder in sorted(path for path in books_of(state).glob("*") if path.is_dir()):
+        total = total.plus(read_book(folder).charged)
+    return total
+
+
+def allotment_for(search: Search, settings: LLMSettings, asks: int, before: Spend) -> Allotment:
+    """What may be spent now: no more than the search's caps have left, after what ``poise propose`` has spent before.
 
     Raises:
         InvalidInputError: a cap is reached, or cannot be kept without a price.
@@ -208,7 +236,7 @@ def allotment_for(search: Search, settings: LLMSettings, asks: int) -> Allotment
         raise InvalidInputError(problem)
     given = grant(
         Caps(budget.llm_tokens, budget.llm_cost_usd),
-        ledger or Spend(),
+        before.plus(ledger if ledger is not None else Spend()),
         holding(ledger.open if ledger is not None else ()),
         task_allotment(settings, price, asks),
         call_allotment(settings, price),
@@ -256,7 +284,7 @@ def asked_document(asked: Asked, settings: LLMSettings) -> dict[str, Any]:
 
 
 async def ask_all(
-    wanted: Sequence[Asked], settings: LLMSettings, allotment: Allotment, keep: Path
+    wanted: Sequence[Asked], settings: LLMSettings, allotment: Allotment, state: Path
 ) -> tuple[list[Answer[ProposalDraft] | LLMError], Spend]:
     """Ask for every prompt, several at the same time; what went wrong stands in the place of an answer.
 
@@ -264,13 +292,14 @@ async def ask_all(
         wanted: the prompts.
         settings: of the model.
         allotment: what all of them may cost.
-        keep: folder for the transcripts, which are no part of the search.
+        state: its folder ``asked`` gets the transcripts and the books, which are no part of the search.
 
     Returns:
         Answers in the order of the prompts, and what all calls have cost, the failed ones too.
     """
     import asyncio
     import os
+    import uuid
 
     from poise_lib.artifacts.digest import digest_of
     from poise_lib.artifacts.store import write_atomically
@@ -284,9 +313,9 @@ async def ask_all(
     def kept(transcript: Transcript | None) -> None:
         if transcript is not None and transcript.exchanges:
             data = transcript.to_bytes()
-            write_atomically(keep / f"{digest_of(data).removeprefix('sha256:')}.json", data)
+            write_atomically(state / "asked" / f"{digest_of(data).removeprefix('sha256:')}.json", data)
 
-    purse = Purse(allotment)
+    purse = Purse(allotment, books_of(state) / uuid.uuid4().hex)
 
     async def one(client: Client, asked: Asked) -> Answer[ProposalDraft] | LLMError:
         messages = [Message(message.role, message.content) for message in asked.prompt.messages]

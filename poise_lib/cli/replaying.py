@@ -80,7 +80,7 @@ def again(snapshot: Snapshot) -> Search:
         budget = budget.model_copy(update={"deadline": None, "candidates": candidates})
     spec = search.spec.model_copy(update={"budget": budget, "suspend": False})
     metadata = type(search.metadata)(name=search.metadata.name, namespace=search.metadata.namespace)
-    return Search(metadata=metadata, spec=spec, status=SearchStatus())
+    return Search(metadata=metadata, spec=spec, status=SearchStatus(objective=search.status.objective))
 
 
 def variables(snapshot: Snapshot, server: ReplayServer) -> dict[str, str | None]:

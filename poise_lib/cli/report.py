@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from poise_lib.cli.money import accepted, long_line, per_candidate
+from poise_lib.cli.objective import confirmed_lines, metric_lines, objective_document, objective_report
 from poise_lib.cli.state import Snapshot
 from poise_lib.cli.text import duration, number, plural, signed
 from poise_lib.llm.errors import LLMError
@@ -23,7 +24,7 @@ from poise_lib.resources.search import Best, ConfirmedCandidate, SearchPhase, Ve
 def report_lines(snapshot: Snapshot, manifest: str | None = None) -> list[str]:
     """The report below the tree; ``manifest`` is the file that was run, for the advice."""
     search = snapshot.search
-    lines = [_how_it_ended(search), "", *_result(snapshot), *_model(snapshot)]
+    lines = [_how_it_ended(search), *objective_report(search), "", *_result(snapshot), *_model(snapshot)]
     lines += ["", *_where(snapshot), "", *_next(snapshot, manifest)]
     return [line.rstrip() for line in lines]
 
@@ -40,6 +41,7 @@ def report_document(snapshot: Snapshot) -> dict[str, Any]:
         "digest": search.status.digest,
         "rounds": search.status.round,
         "counts": search.status.counts.to_document(),
+        **objective_document(search),
         "best": search.status.best.to_document() if search.status.best else None,
         "frontier": list(search.status.frontier),
         **_spent(snapshot),
@@ -133,6 +135,7 @@ def _result(snapshot: Snapshot) -> list[str]:
     title = titles.get(best.candidate, clean(best.title)) or best.candidate
     scores = f"{number(best.utility)} against {number(best.baseline_utility)} of {base_title}"
     lines = [f"Best on the search's own problems: {click.style(title, bold=True)} ({best.candidate}), {scores}."]
+    lines += metric_lines(best, base_title)
     if baseline and best.candidate == baseline.metadata.name:
         return [*lines, "That is the baseline itself: the search found nothing that scored higher."]
     if best.confirmation is None:
@@ -154,9 +157,11 @@ def _confirmation(
         "  " + click.style(verdict_sentence(found, title, baseline), fg=colour, bold=True),
         f"  Mean {number(found.mean)} against {number(found.baseline_mean)}.",
     ]
+    lines += [f"  {line}" for line in confirmed_lines(found)]
     for other in best.others:
         name = titles.get(other.candidate, other.candidate)
         lines.append(f"  {verdict_sentence(other, name, baseline)} ({other.candidate})")
+        lines += [f"    {line}" for line in confirmed_lines(other)]
     return lines
 
 

@@ -16,9 +16,11 @@ from enum import StrEnum
 from typing import Final
 
 from poise_lib.algorithms.contract import Family
+from poise_lib.names import METRIC_FORMAT_VALID, METRIC_RESPONSE_LENGTH
 from poise_lib.prompts.exhibits import Exhibit, Reference, Tier
 from poise_lib.prompts.literature import Literature
 from poise_lib.resources.candidate import Advice
+from poise_lib.resources.objective import Objective
 
 SLOT_FAMILIES: Final[dict[str, Family]] = {
     "reward": Family.REWARD,
@@ -46,6 +48,13 @@ FAMILY_GOALS: Final[dict[Family, str]] = {
     Family.CONTROLLER: "coefficients that follow the state of training",
     Family.REWARD: "the order of rewards over correct, valid and length",
 }
+
+
+METRIC_FAMILIES: Final[dict[str, Family]] = {
+    METRIC_RESPONSE_LENGTH: Family.LENGTH_SHAPING,
+    METRIC_FORMAT_VALID: Family.FAILURE_CONTROL,
+}
+"""The family that is there to move a metric beside overall."""
 
 
 class Start(StrEnum):
@@ -97,6 +106,7 @@ def directions(
     seed: int,
     round: int,
     slot: int,
+    objective: Objective | None = None,
 ) -> tuple[Direction, ...]:
     """``count`` directions, all different as long as there are enough.
 
@@ -108,6 +118,7 @@ def directions(
         seed: of the search.
         round: round of the children.
         slot: place of the parent in its round.
+        objective: what counts; families that serve its metrics beside overall come up more often.
     """
     digest = hashlib.sha256(f"directions/{seed}/{round}/{slot}/{parent.entry.name}".encode()).digest()
     rng = random.Random(int.from_bytes(digest[:8]))
@@ -115,7 +126,7 @@ def directions(
     families: list[Family] = []
     for _ in range(count):
         if not families:
-            families = _order(parent, rng)
+            families = _order(parent, rng, objective)
         family = families.pop(0)
         options = _options(family, parent, references, literature, rng)
         fresh = [option for option in options if option not in chosen]
@@ -125,13 +136,16 @@ def directions(
     return tuple(chosen)
 
 
-def _order(parent: Exhibit, rng: random.Random) -> list[Family]:
+def _order(parent: Exhibit, rng: random.Random, objective: Objective | None) -> list[Family]:
     """All families, in an order drawn by their weights (Efraimidis and Spirakis: the largest u^(1/w) first)."""
     weights = dict.fromkeys(Family, 1.0)
     present = {SLOT_FAMILIES[part.slot] for part in parent.entry.composition if part.slot in SLOT_FAMILIES}
     for family in Family:
         if parent.entry.composition and family not in present:
             weights[family] += 0.5
+    for metric in objective.metrics if objective is not None else ():
+        if metric.weight > 0 and metric.name in METRIC_FAMILIES:
+            weights[METRIC_FAMILIES[metric.name]] += 2.0
     for advice in _advice(parent):
         if advice.slot in SLOT_FAMILIES:
             weights[SLOT_FAMILIES[advice.slot]] += (2.0 if advice.action == "Try" else 0.7) * advice.strength

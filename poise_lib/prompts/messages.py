@@ -8,6 +8,7 @@ take, by :func:`~poise_lib.prompts.context.estimate_tokens` or a tokenizer of th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from poise_lib.archive.entry import Entry
@@ -23,6 +24,7 @@ from poise_lib.prompts.exhibits import (
     parent_pieces,
     reference_pieces,
 )
+from poise_lib.prompts.goals import directive_pieces, objective_pieces
 from poise_lib.prompts.literature import Literature, literature_pieces
 from poise_lib.prompts.rendering import ANSWERS, Prompt, Role, block, label, prompt_version, render
 from poise_lib.prompts.responses import Plan, Principles, ProposalDraft
@@ -38,6 +40,15 @@ _SLACK: Final = 24
 Design = ProposalDraft | Proposal
 
 
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """A revision that was repaired: what it was, and what it failed."""
+
+    revision: int
+    findings: tuple[CheckResult, ...] = ()
+    source: str = ""
+
+
 def propose_prompt(
     parent: Exhibit,
     direction: Direction,
@@ -46,6 +57,7 @@ def propose_prompt(
     archive: Sequence[Entry] = (),
     literature: Literature | None = None,
     directive: str = "",
+    reading: str = "",
     objective: Objective | None = None,
     principles: Principles | None = None,
     budget: int = DEFAULT_BUDGET,
@@ -53,7 +65,7 @@ def propose_prompt(
 ) -> Prompt:
     """One proposal from a parent along one direction (P of arXiv:2603.23951); answered by a ProposalDraft."""
     shown = [reference.exhibit.entry.name for reference in references]
-    pieces = [*_directive(directive), *_objective(objective), *parent_pieces(parent)]
+    pieces = [*directive_pieces(directive, reading), *objective_pieces(objective), *parent_pieces(parent)]
     if direction.advice:
         pieces.append(Piece("diagnosis", "what the parent's diagnosis advises", (Form(direction.advice),), 9.0, True))
     pieces += reference_pieces(references, parent.entry)
@@ -73,6 +85,7 @@ def critic_prompt(
     literature: Literature | None = None,
     findings: Sequence[str] = (),
     directive: str = "",
+    reading: str = "",
     objective: Objective | None = None,
     budget: int = DEFAULT_BUDGET,
     estimate: Estimate = estimate_tokens,
@@ -86,11 +99,17 @@ def critic_prompt(
         literature: papers to compare with.
         findings: what the rules of :mod:`poise_lib.prompts.judging` found.
         directive: of the search.
+        reading: what the search understands of it, in our words; empty where the scores do not follow it.
         objective: of the search.
         budget: tokens of the whole prompt.
         estimate: tokens of a text.
     """
-    pieces = [*_directive(directive), *_objective(objective), _design(draft), *parent_pieces(parent)]
+    pieces = [
+        *directive_pieces(directive, reading),
+        *objective_pieces(objective),
+        _design(draft),
+        *parent_pieces(parent),
+    ]
     if findings:
         pieces.append(Piece("rules", "what rules found in the proposal", (Form("\n".join(findings)),), 9.0, True))
     words = [draft.title, *(item.name for item in draft.mechanisms), *(item.claim for item in draft.mechanisms)]
@@ -130,7 +149,7 @@ def repair_prompt(
     findings: Sequence[CheckResult],
     *,
     revision: int,
-    earlier: Sequence[tuple[int, Sequence[CheckResult]]] = (),
+    earlier: Sequence[Earlier] = (),
     budget: int = DEFAULT_BUDGET,
     estimate: Estimate = estimate_tokens,
 ) -> Prompt:
@@ -141,7 +160,7 @@ def repair_prompt(
         source: the revision that failed.
         findings: checks that failed or warned on it, those that failed first in what is shown.
         revision: number of the repair that is asked for, from 1.
-        earlier: revisions before it with their findings.
+        earlier: revisions before it with their findings, oldest first; the newest keeps its code longest when room is short.
         budget: tokens of the whole prompt.
         estimate: tokens of a text.
     """
@@ -157,12 +176,20 @@ def repair_prompt(
             True,
         ),
     ]
-    for number, found in earlier:
-        text = "\n".join(f"{item.status} {item.name}: {item.evidence[:400]}" for item in found)
-        brief = "\n".join(f"{item.status} {item.name}" for item in found)
-        forms = (Form(text), Form(brief, 0.6, "the evidence of its findings"))
-        pieces.append(Piece(f"revision {number}", "what an earlier revision failed", forms, 4.0))
+    for place, old in enumerate(earlier):
+        value = 4.0 + place / len(earlier)
+        pieces.append(Piece(f"revision {old.revision}", "what an earlier revision failed", _earlier_forms(old), value))
     return _prompt(Role.REPAIR, pieces, budget, estimate, {"revision": revision})
+
+
+def _earlier_forms(old: Earlier) -> tuple[Form, ...]:
+    """With its code, with the evidence of what it failed, with the names of the checks."""
+    report = "\n".join(f"{item.status} {item.name}: {item.evidence[:400]}" for item in old.findings) or "no report"
+    brief = "\n".join(f"{item.status} {item.name}" for item in old.findings) or "no report"
+    if not old.source:
+        return (Form(report), Form(brief, 0.6, "the evidence of its findings"))
+    whole = f"{report}\ncode:\n{old.source.rstrip()}"
+    return (Form(whole), Form(report, 0.8, "its code"), Form(brief, 0.5, "its code and the evidence of its findings"))
 
 
 def judge_prompt(
@@ -181,6 +208,8 @@ def reflect_prompt(
     diagnosis: Reflection | None = None,
     archive: Sequence[Entry] = (),
     directive: str = "",
+    reading: str = "",
+    objective: Objective | None = None,
     invented: Sequence[str] = (),
     budget: int = DEFAULT_BUDGET,
     estimate: Estimate = estimate_tokens,
@@ -194,13 +223,16 @@ def reflect_prompt(
         diagnosis: what the rule-based operator found in the same run.
         archive: relatives and neighbours, a line each.
         directive: of the search.
+        reading: what the search understands of it, in our words; empty where the scores do not follow it.
+        objective: what counts; None where it is the suite's own.
         invented: numbers of a first answer that stood nowhere in the evidence.
         budget: tokens of the whole prompt.
         estimate: tokens of a text.
     """
     rows = "\n".join(row.text() for row in evidence.rows) or "nothing was measured: it was not scored"
     pieces = [
-        *_directive(directive),
+        *directive_pieces(directive, reading),
+        *objective_pieces(objective),
         Piece("evidence", "the evidence", (Form(rows),), 12.0, True, why="child, its parent, and the difference"),
         Piece(
             "child", "the child", (Form(_proposed(child)), Form(headline(child.entry), 0.6, "its proposal")), 10.0, True
@@ -236,13 +268,14 @@ def principles_prompt(
     *,
     previous: Principles | None = None,
     directive: str = "",
+    reading: str = "",
     budget: int = DEFAULT_BUDGET,
     estimate: Estimate = estimate_tokens,
 ) -> Prompt:
     """The archive distilled; answered by Principles.  The best and the worst count most, and lose their diagnosis last."""
     scored = sorted((entry.utility for entry in archive if entry.utility is not None), reverse=True)
     ranks = {utility: rank for rank, utility in reversed(list(enumerate(scored)))}
-    pieces = [*_directive(directive), *_principles(previous)]
+    pieces = [*directive_pieces(directive, reading), *_principles(previous)]
     for entry in archive:
         value = 1.0
         if entry.utility is not None and len(scored) > 1:
@@ -291,23 +324,6 @@ def _proposed(exhibit: Exhibit) -> str:
 def _finding(item: CheckResult) -> str:
     hint = f"\nhint: {item.hint}" if item.hint else ""
     return f"{item.status} {item.name}: {item.evidence}{hint}"
-
-
-def _directive(directive: str) -> list[Piece]:
-    if not directive.strip():
-        return []
-    return [Piece("directive", "what the user asks of this search", (Form(directive),), 12.0, True, directive=True)]
-
-
-def _objective(objective: Objective | None) -> list[Piece]:
-    if objective is None or not (objective.metrics or objective.constraints):
-        return []
-    lines = [f"{item.direction.value.lower()} {item.name}, weight {item.weight:g}" for item in objective.metrics]
-    for bound in objective.constraints:
-        low = f" at least {bound.minimum:g}" if bound.minimum is not None else ""
-        high = f" at most {bound.maximum:g}" if bound.maximum is not None else ""
-        lines.append(f"constraint: {bound.metric}{low}{high}")
-    return [Piece("objective", "how a candidate is scored", (Form("\n".join(lines)),), 11.0, True)]
 
 
 def _principles(principles: Principles | None) -> list[Piece]:

@@ -19,9 +19,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from poise_lib.archive.entry import Entry
+from poise_lib.proposal.catalogue import GRAMMAR
 from poise_lib.proposal.composition import Composition, Difference, canonical, difference
 from poise_lib.proposal.known import composition_of
 from poise_lib.resources.candidate import Advice
+from poise_lib.resources.objective import Direction, Objective
 
 SATURATION = 3.0
 """Utility points at which a gain saturates: one detectable difference, as in the descendant gain of the selection."""
@@ -29,6 +31,9 @@ PRIOR_PRECISION = 2.0
 """Ridge: a single observation of a single change is believed to a third."""
 CURIOSITY = 0.5
 """Weight of an effect's uncertainty wherever promise is judged: kinds that were never seen stay attractive."""
+WISH = 0.4
+"""Promise of a kind that is there to serve what the objective asks for beside overall: as much as clear advice.  It makes way for
+what is measured, as the uncertainty of the kind's effect does."""
 FOREIGN_ADVICE = 0.3
 """Weight of advice that was earned outside the parent's lineage."""
 
@@ -54,6 +59,8 @@ class Credit:
     """(slot, kind or "") to a signed strength: positive asks for it, negative warns of it."""
     reasons: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """Why the strongest advice of that key was given."""
+    wishes: Mapping[str, float] = field(default_factory=dict)
+    """Kind to a sign: whether it serves the objective's metrics beside overall, or works against them."""
     boundaries: tuple[frozenset[str], ...] = ()
     """Sets of changes that were refused or failed together, one a child."""
 
@@ -64,6 +71,10 @@ class Credit:
     def leaning(self, slot: str, kind: str) -> float:
         """Advice for or against a kind: its own, else that of its slot."""
         return self.advice.get((slot, kind), self.advice.get((slot, ""), 0.0))
+
+    def wish(self, kind: str) -> float:
+        """What the objective speaks for a kind, or against it; the less, the more its effect has been measured."""
+        return WISH * self.wishes.get(kind, 0.0) * self.effect(kind).deviation / Estimate().deviation
 
     def expected(self, change: Difference) -> float:
         """Expected effect of a change, in units of :data:`SATURATION` points."""
@@ -78,8 +89,25 @@ class Credit:
         return sum(bool(boundary) and boundary <= touched for boundary in self.boundaries)
 
 
-def learn(archive: Sequence[Entry], lineage: frozenset[str]) -> Credit:
-    """The credit of a whole archive, with advice weighed for a parent whose ancestors (and itself) are ``lineage``."""
+def wishes_of(objective: Objective | None) -> dict[str, float]:
+    """Kinds that are there to move what the objective weighs beside overall, with the sign of the service."""
+    found: dict[str, float] = {}
+    for metric in objective.metrics if objective is not None else ():
+        sign = -1 if metric.direction is Direction.MINIMIZE else 1
+        for kind in GRAMMAR.kinds.values():
+            if metric.weight > 0 and (service := sign * kind.serves(metric.name)):
+                found[kind.name] = max(-1.0, min(1.0, found.get(kind.name, 0.0) + service))
+    return found
+
+
+def learn(archive: Sequence[Entry], lineage: frozenset[str], objective: Objective | None = None) -> Credit:
+    """The credit of a whole archive, with advice weighed for a parent whose ancestors (and itself) are ``lineage``.
+
+    Args:
+        archive: all finished candidates.
+        lineage: the parent and its ancestors.
+        objective: what counts; None for the suite's own.
+    """
     by_name = {entry.name: entry for entry in archive}
     compositions = {entry.name: composition_of(entry) for entry in archive}
     rows: list[tuple[dict[Feature, float], float]] = []
@@ -96,7 +124,7 @@ def learn(archive: Sequence[Entry], lineage: frozenset[str]) -> Credit:
             if features := _features(change):
                 rows.append((features, gain))
     advice, reasons = _advice(archive, lineage)
-    return Credit(_estimates(rows), advice, reasons, tuple(boundaries))
+    return Credit(_estimates(rows), advice, reasons, wishes_of(objective), tuple(boundaries))
 
 
 def lineage_of(name: str, archive: Sequence[Entry]) -> frozenset[str]:

@@ -21,6 +21,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from poise_lib.algorithms.contract import Family
+from poise_lib.names import METRIC_RESPONSE_LENGTH
 
 
 class Slot(StrEnum):
@@ -156,6 +157,8 @@ class Kind:
     """Of the kinds of the aggregation slot: the contract's name for it."""
     pull: str = ""
     """Which length the kind rewards, "longer" or "shorter"; screening marks a contradiction down."""
+    raises: frozenset[str] = frozenset()
+    """Metrics beside accuracy and length that it is there to raise, such as format_valid."""
     cost: float = 0.0
     """Extra work and risk of an implementation, in [0, 1]; screening counts it against feasibility."""
     source: str = ""
@@ -171,6 +174,12 @@ class Kind:
             if parameter.name == name:
                 return parameter
         raise KeyError(f"{self.name} has no parameter {name!r}")
+
+    def serves(self, metric: str) -> int:
+        """Which way it is there to move a metric: 1 up, -1 down, 0 when that is not what it is for."""
+        if metric == METRIC_RESPONSE_LENGTH:
+            return {"longer": 1, "shorter": -1}.get(self.pull, 0)
+        return int(metric in self.raises)
 
     def defaults(self) -> dict[str, float]:
         """Every parameter at its default."""

@@ -22,6 +22,7 @@ from poise_lib.proposal.known import composition_of
 from poise_lib.proposal.moves import Move, Reference, apply, available, probabilities
 from poise_lib.proposal.screening import Archived, Draft, rank
 from poise_lib.resources.candidate import Proposal
+from poise_lib.resources.objective import Objective
 from poise_lib.resources.search import ParentChoice, Strategy
 
 POOL = 6
@@ -40,7 +41,14 @@ class _Drawn:
 
 
 def propose(
-    parent: ParentChoice, archive: Sequence[Entry], strategy: Strategy, *, round: int, slot: int, seed: int
+    parent: ParentChoice,
+    archive: Sequence[Entry],
+    strategy: Strategy,
+    *,
+    round: int,
+    slot: int,
+    seed: int,
+    objective: Objective | None = None,
 ) -> tuple[Proposal, ...]:
     """Up to ``strategy.proposals_per_parent`` proposals for one parent, best first.
 
@@ -53,6 +61,7 @@ def propose(
         round: round of the search that the child will belong to.
         slot: place of the child in its round.
         seed: of the search.
+        objective: what counts; None for the suite's own. Kinds that serve its metrics are tried more often.
 
     Raises:
         InvalidInputError: the archive does not hold the parent.
@@ -62,7 +71,7 @@ def propose(
         raise InvalidInputError(f"parent {parent.name!r} is not in the archive of {len(archive)} entries")
     entry = by_name[parent.name]
     rng = np.random.default_rng([seed, round, slot, zlib.crc32(parent.name.encode())])
-    credit = learn(archive, lineage_of(parent.name, archive))
+    credit = learn(archive, lineage_of(parent.name, archive), objective)
     moves = available(composition_of(entry), _references(parent, by_name))
     weights = probabilities(moves, credit)
     drawn = _draw(entry, archive, moves, weights, rng, strategy.proposals_per_parent)

@@ -122,9 +122,9 @@ def available(parent: Composition, references: Sequence[Reference]) -> tuple[Mov
 
 
 def appeal(move: Move, credit: Credit) -> float:
-    """What the archive promises of a move: estimated effect, curiosity, and advice."""
+    """What the archive promises of a move: estimated effect, curiosity, advice, and what the objective asks for."""
     kind = GRAMMAR.kinds[move.kind]
-    leaning = credit.leaning(kind.slot.value, kind.name)
+    leaning = credit.leaning(kind.slot.value, kind.name) + credit.wish(kind.name)
     if move.type is MoveType.RETUNE:
         effect = credit.effect(move.kind, move.parameter)
         presence = credit.effect(move.kind)
@@ -136,7 +136,11 @@ def appeal(move: Move, credit: Credit) -> float:
     gain = effect.mean + leaning + CURIOSITY * effect.deviation + move.precedent
     if move.type is MoveType.REPLACE:
         old = GRAMMAR.kinds[move.replaced]
-        gain -= credit.effect(move.replaced).mean + credit.advice.get((old.slot.value, old.name), 0.0)
+        gain -= (
+            credit.effect(move.replaced).mean
+            + credit.advice.get((old.slot.value, old.name), 0.0)
+            + credit.wish(old.name)
+        )
     return gain
 
 

@@ -105,9 +105,11 @@ def expected_gain(draft: Draft, credit: Credit) -> tuple[float, list[str]]:
     touched = [(name, 1.0) for name in draft.change.added] + [(name, -1.0) for name in draft.change.removed]
     leaning = sum(sign * credit.leaning(GRAMMAR.kinds[name].slot.value, name) for name, sign in touched)
     curiosity = CURIOSITY * max((credit.effect(name).deviation for name in draft.change.added), default=0.0)
+    wish = sum(sign * credit.wish(name) for name, sign in touched)
     parts = {
         "credit of the changes": effect,
         "advice": leaning,
+        **({"what the objective asks for": wish} if credit.wishes else {}),
         "room to learn": curiosity,
         "precedent": draft.precedent,
     }

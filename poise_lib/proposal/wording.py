@@ -100,6 +100,10 @@ def _move_evidence(move: Move, credit: Credit, references: dict[str, Entry]) -> 
         utility = f", utility {other.utility:.2f}" if other.utility is not None else ""
         sentences.append(f"From {_named(other)}, a reference of the {move.tier} tier{utility}, it takes: {kind.label}.")
     sentences.append(_credit_sentence(kind, move, credit))
+    asked = credit.wishes.get(kind.name, 0.0)
+    if asked:
+        way = "It is there to serve" if asked > 0 else "It works against"
+        sentences.append(f"{way} what the objective asks for beside the overall score.")
     leaning = credit.leaning(kind.slot.value, kind.name)
     reason = credit.reasons.get((kind.slot.value, kind.name)) or credit.reasons.get((kind.slot.value, ""))
     if abs(leaning) >= 0.05 and reason:

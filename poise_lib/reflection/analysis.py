@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from poise_lib.archive.entry import Entry
+from poise_lib.archive.utility import feasible
 from poise_lib.names import METRIC_FORMAT_VALID, METRIC_OVERALL, METRIC_RESPONSE_LENGTH
 from poise_lib.reflection.dynamics import DYNAMICS
 from poise_lib.reflection.effects import changes, effects, lessons
 from poise_lib.reflection.findings import Finding, Run
-from poise_lib.reflection.outcomes import OUTCOMES
+from poise_lib.reflection.objective import objective_items, objective_sentences, wants_shorter
+from poise_lib.reflection.outcomes import LENGTH_COLLAPSED, OUTCOMES
 from poise_lib.resources.candidate import Advice, Effect, EvidenceItem, MechanismEffect, Reflection
+from poise_lib.resources.objective import Objective
 
 MAX_FINDINGS = 12
 MAX_EVIDENCE = 16
@@ -43,25 +46,34 @@ def diagnose(
     return tuple(sorted(fired, key=lambda finding: finding.benign))  # a stable sort
 
 
-def reflect(child: Entry, parent: Entry | None, baseline: Entry | None) -> Reflection:
+def reflect(
+    child: Entry, parent: Entry | None, baseline: Entry | None, objective: Objective | None = None
+) -> Reflection:
     """Diagnosis, evidence, effect of each changed mechanism, and advice for later proposals.
 
     Args:
         child: the finished candidate.
         parent: the candidate that it was proposed from; None for a root.
         baseline: where the search started; adds a comparison when it is another than the parent.
+        objective: what counts, where that is not the suite's own; adds how the child stands in each of its metrics.
     """
     findings = diagnose(
         child.trajectory, parent.trajectory if parent else None, child.metrics, parent.metrics if parent else None
     )
+    if objective is not None and wants_shorter(objective) and feasible(child.metrics, objective):
+        # Responses that shrank at no cost are what was asked for, not an ailment with remedies against it.
+        findings = tuple(finding for finding in findings if finding.name != LENGTH_COLLAPSED)
     gain = _gain(child, parent)
     changed = changes(child, parent) if parent is not None else ()
     judged = effects(changed, gain)
     moved = _benchmarks(child, parent)
-    items = [*_utilities(child, parent), *(item for finding in findings for item in finding.evidence), *moved]
+    asked = objective_items(child, parent, objective)
+    items = [*_utilities(child, parent), *asked, *(item for finding in findings for item in finding.evidence), *moved]
     advice = _merged([*lessons(changed, gain), *_weighed(findings, gain)])
     return Reflection(
-        diagnosis=_diagnosis(child, parent, baseline, gain, findings, judged, moved),
+        diagnosis=_diagnosis(
+            child, parent, baseline, gain, findings, judged, moved, objective_sentences(child, parent, objective)
+        ),
         findings=tuple(finding.name for finding in findings)[:MAX_FINDINGS],
         evidence=tuple(items)[:MAX_EVIDENCE],
         mechanisms=judged[:12],
@@ -122,6 +134,7 @@ def _diagnosis(
     findings: Sequence[Finding],
     judged: Sequence[MechanismEffect],
     moved: Sequence[EvidenceItem],
+    asked: Sequence[str],
 ) -> str:
     """The reflection in sentences."""
     title = child.title or child.name
@@ -130,6 +143,7 @@ def _diagnosis(
     compared = {child.name, *([parent.name] if parent else [])}
     if baseline is not None and over_baseline is not None and baseline.name not in compared:
         sentences.append(f"Against {baseline.title or baseline.name} that is {over_baseline:+.2f}.")
+    sentences += asked
     if moved:
         named = ", ".join(f"{item.metric} {item.value - (item.reference or 0.0):+.1f}" for item in moved[:3])
         sentences.append(f"It shows most in {named}.")

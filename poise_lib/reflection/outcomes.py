@@ -22,6 +22,7 @@ FORMAT_DROP = 0.05
 """Loss of valid responses, as a share, that counts."""
 LENGTH_COLLAPSE = 0.6
 """Share of its first value to which length may fall."""
+LENGTH_COLLAPSED = "length-collapse"
 LENGTH_GROWTH = 1.4
 """Multiple of the parent's final length."""
 CUT_SHARE = 0.1
@@ -72,7 +73,7 @@ def length_collapse(run: Run, parent: Run | None) -> Finding | None:
         return None
     reason = f"responses shrank from {first:.1f} to {last:.1f} tokens"
     return Finding(
-        "length-collapse",
+        LENGTH_COLLAPSED,
         f"Responses shrank from {first:.1f} to {last:.1f} tokens.",
         (evidence(run, parent, RESPONSE_LENGTH, "last"),),
         (

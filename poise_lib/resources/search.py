@@ -18,7 +18,6 @@ from poise_lib.resources.base import (
     Duration,
     Finite,
     Fraction,
-    MetricName,
     Model,
     ObjectMeta,
     ObjectName,
@@ -28,6 +27,13 @@ from poise_lib.resources.base import (
     cel,
 )
 from poise_lib.resources.evaluation import Engine, NanoSettings
+from poise_lib.resources.objective import (
+    WEIGHT_TOLERANCE,
+    Constraint,
+    Direction,
+    Metric,
+    Objective,
+)
 from poise_lib.resources.proposer import Proposer, ProposerType
 from poise_lib.resources.search_status import (
     Best,
@@ -77,81 +83,6 @@ __all__ = [
     "Verdict",
     "VerificationSettings",
 ]
-
-WEIGHT_TOLERANCE = 1e-3
-
-
-class Direction(StrEnum):
-    """Whether more or less of a metric is wanted."""
-
-    MAXIMIZE = "Maximize"
-    MINIMIZE = "Minimize"
-
-
-class Metric(Model):
-    """One metric of the objective."""
-
-    name: MetricName = Field(description="Metric of the suite, or overall, response_length, format_valid.")
-    weight: Fraction = Field(1.0, description="Share of the utility; all weights sum to 1.")
-    direction: Direction = Field(Direction.MAXIMIZE, description="Whether more or less of it is wanted.")
-
-
-class Constraint(Model):
-    """A bound that a candidate must keep to become the best; a violation does not exclude it as a parent."""
-
-    model_config = ConfigDict(
-        json_schema_extra=cel(
-            "(has(self.minimum) || has(self.maximum)) "
-            "&& (!has(self.minimum) || !has(self.maximum) || self.minimum <= self.maximum)",
-            "give minimum, maximum or both, and no minimum above the maximum",
-        )
-    )
-
-    metric: MetricName = Field(description="Metric that is bounded.")
-    minimum: Finite | None = Field(None, description="Smallest value allowed.")
-    maximum: Finite | None = Field(None, description="Largest value allowed.")
-
-    @model_validator(mode="after")
-    def _bounded(self) -> Constraint:
-        if self.minimum is None and self.maximum is None:
-            raise ValueError(f"constraint on {self.metric!r}: give minimum, maximum or both")
-        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
-            raise ValueError(f"constraint on {self.metric!r}: minimum {self.minimum} is above maximum {self.maximum}")
-        return self
-
-
-_METRICS_SCHEMA: dict[str, JsonValue] = {
-    **cel(
-        f"size(self) == 0 || (self.map(m, m.weight).sum() <= 1.0 + {WEIGHT_TOLERANCE} "
-        f"&& self.map(m, m.weight).sum() >= 1.0 - {WEIGHT_TOLERANCE})",
-        "weights must sum to 1",
-    ),
-    "x-kubernetes-list-type": "map",
-    "x-kubernetes-list-map-keys": ["name"],
-}
-
-
-class Objective(Model):
-    """The scalar utility U(y) and the constraints on it."""
-
-    metrics: tuple[Metric, ...] = Field(
-        (),
-        max_length=16,
-        description="Weighted metrics; empty means the suite's own benchmarks at the suite's weights.",
-        json_schema_extra=_METRICS_SCHEMA,
-    )
-    constraints: tuple[Constraint, ...] = Field((), max_length=8, description="Bounds on metrics.")
-
-    @field_validator("metrics")
-    @classmethod
-    def _weights_sum_to_one(cls, metrics: tuple[Metric, ...]) -> tuple[Metric, ...]:
-        total = sum(metric.weight for metric in metrics)
-        if metrics and not math.isclose(total, 1.0, abs_tol=WEIGHT_TOLERANCE):
-            raise ValueError(f"weights sum to {total:.4g}, but must sum to 1")
-        names = [metric.name for metric in metrics]
-        if repeated := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"metric {repeated[0]!r} is named twice; name it once with its whole weight")
-        return metrics
 
 
 class Baseline(Model):
@@ -402,7 +333,11 @@ class SearchSpec(Model):
 
     model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": [*_metric_rules(), *_fixed_rules()]})
 
-    directive: Text = Field("", description="Natural-language steer, kept with the search and shown in its report.")
+    directive: Text = Field(
+        "",
+        description="What the search is after, in words. Where objective is empty, what is understood of it becomes the objective: "
+        "status.objective says what; a language model is told all of it.",
+    )
     objective: Objective = Field(default_factory=Objective, description="What a good algorithm is.")
     baseline: Baseline = Field(
         default_factory=lambda: Baseline(algorithm="grpo"), description="Where the search starts."

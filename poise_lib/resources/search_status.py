@@ -6,9 +6,10 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from poise_lib.resources.base import Condition, Finite, Model, ObjectName, ShortText, Text, Timestamp
+from poise_lib.resources.base import Condition, Finite, MetricName, Model, ObjectName, ShortText, Text, Timestamp
 from poise_lib.resources.candidate import SelectionTerms
 from poise_lib.resources.llm import Ledger
+from poise_lib.resources.objective import ObjectiveStatus
 
 
 class SearchPhase(StrEnum):
@@ -57,6 +58,28 @@ class Verdict(StrEnum):
     WORSE = "Worse"
 
 
+class Kept(StrEnum):
+    """Whether what a directive wants kept was kept, by the interval of its difference."""
+
+    KEPT = "Kept"
+    """The whole interval lies within the tolerance."""
+    NOT_SHOWN = "NotShown"
+    LOST = "Lost"
+    """The whole interval lies beyond it."""
+
+
+class ConfirmedMetric(Model):
+    """One metric of the objective on unseen seeds and problems, paired with the baseline by seed."""
+
+    name: MetricName = Field(description="The metric.")
+    mean: Finite = Field(description="Mean over the seeds.")
+    baseline_mean: Finite = Field(description="The baseline's.")
+    difference: Finite = Field(description="Mean paired difference.")
+    low: Finite = Field(description="Lower end of its interval, corrected for all metrics of all that were picked.")
+    high: Finite = Field(description="Upper end.")
+    kept: Kept | None = Field(None, description="Where the directive wants it kept: whether it was.")
+
+
 class ConfirmedCandidate(Model):
     """One candidate on unseen seeds and problems, paired with the baseline by seed."""
 
@@ -68,6 +91,9 @@ class ConfirmedCandidate(Model):
     high: Finite = Field(description="Upper end.")
     seeds: int = Field(ge=2, description="Pairs of runs.")
     verdict: Verdict = Field(description="What it shows.")
+    metrics: tuple[ConfirmedMetric, ...] = Field(
+        (), max_length=32, description="The objective's metrics one by one, where it names any."
+    )
 
 
 class Best(Model):
@@ -78,6 +104,14 @@ class Best(Model):
     utility: Finite = Field(description="Utility on the search problems; optimistic, because it was picked by it.")
     baseline_utility: Finite = Field(description="The baseline's on the same problems.")
     gain: Finite = Field(0.0, description="The difference of the two, to two decimals.")
+    metrics: dict[MetricName, Finite] = Field(
+        default_factory=dict,
+        max_length=32,
+        description="The objective's metrics on the search problems, where it names any.",
+    )
+    baseline_metrics: dict[MetricName, Finite] = Field(
+        default_factory=dict, max_length=32, description="The baseline's."
+    )
     confirmation: ConfirmedCandidate | None = Field(None, description="Unseen seeds and problems.")
     confidence: Finite | None = Field(None, description="Joint level of the intervals.")
     corrected_for: int | None = Field(None, description="How many were picked for confirmation, finished or not.")
@@ -108,6 +142,7 @@ class SearchStatus(Model):
     progress: ShortText = Field("", description="Finished candidates over the budget, such as 12/64.")
     counts: Counts = Field(default_factory=Counts, description="Candidates by what became of them.")
     stop_reason: ShortText = Field("", description="Why no new candidates are proposed.")
+    objective: ObjectiveStatus | None = Field(None, description="The objective that counts, and where it comes from.")
     best: Best | None = Field(None, description="The best candidate.")
     frontier: tuple[ObjectName, ...] = Field((), max_length=64, description="Pareto frontier over the metric vector.")
     selection: Selection | None = Field(None, description="Parents of the current round.")

@@ -13,6 +13,7 @@ from statistics import fmean
 
 from poise_lib.archive.convert import entry_from_candidate
 from poise_lib.archive.entry import Entry
+from poise_lib.archive.objective import objective_of, told_reading
 from poise_lib.archive.utility import utility
 from poise_lib.artifacts.digest import digest_of
 from poise_lib.names import (
@@ -39,6 +40,7 @@ from poise_lib.resources.candidate import (
     Revision,
 )
 from poise_lib.resources.evaluation import EvaluationPhase, EvaluationSpec, Fidelity
+from poise_lib.resources.objective import Direction, Objective
 from poise_lib.resources.suites import SUITES
 from poise_lib.search.actions import Action, Create, StartTask, Update
 from poise_lib.search.evaluations import of_this_code
@@ -165,6 +167,7 @@ def _implement_input(
             "llm": settings,
             "parent": shown[0] if shown else None,
             "written": status.implementation.source if status.implementation is not None else None,
+            "revisions": status.revisions or None,
         }
     )
 
@@ -306,7 +309,11 @@ def _evaluate(candidate: Candidate, observed: Observed) -> list[Action]:
         if run.status.phase is EvaluationPhase.FAILED:
             return _end_with(candidate, run)
     metrics = mean_of([run.status.metrics for run in runs])
-    value = utility(metrics, spec.objective, SUITES[spec.evaluation.suite])
+    root = candidate.metadata.name == candidate_name(observed.search.metadata.name, 0, 0)
+    objective = objective_of(observed.search, metrics) if root else observed.settled_objective
+    if objective is None and not root:
+        return []  # the objective is made of the baseline's scores, which are not there yet
+    value = utility(metrics, objective, SUITES[spec.evaluation.suite]) if objective is not None else None
     if value is None:
         message = "a metric of the objective is missing or not finite"
         return _end(candidate, CandidatePhase.FAILED, REASON_EVALUATION_FAILED, message)
@@ -338,8 +345,11 @@ def _collapse(candidate: Candidate, probe: Evaluation, observed: Observed) -> st
     if yardstick is None or candidate.metadata.name == root or yardstick.status.phase is not EvaluationPhase.COMPLETE:
         return None
     suite = SUITES[spec.evaluation.suite]
+    # A share of a difference means nothing, and what follows from the directive is not known before the baseline is scored.
+    gains = all(metric.direction is Direction.MAXIMIZE for metric in spec.objective.metrics)
+    measure = spec.objective if gains else Objective()
     pairs = {
-        "utility": (utility(run.status.metrics, spec.objective, suite) for run in (probe, yardstick)),
+        "utility": (utility(run.status.metrics, measure, suite) for run in (probe, yardstick)),
         METRIC_FORMAT_VALID: (run.status.metrics.get(METRIC_FORMAT_VALID) for run in (probe, yardstick)),
     }
     for metric, (value, reference) in pairs.items():
@@ -355,7 +365,7 @@ def _reflect(candidate: Candidate, observed: Observed) -> list[Action]:
     finished = candidate.status.model_copy(update={"phase": CandidatePhase.ARCHIVED})
     child = entry_from_candidate(candidate.model_copy(update={"status": finished}), depth)
     baseline = by_name.get(candidate_name(observed.search.metadata.name, 0, 0))
-    document = ReflectInput(child=child, parent=parent, baseline=baseline)
+    document = ReflectInput(child=child, parent=parent, baseline=baseline, objective=observed.named_objective)
     name, settings = f"{candidate.metadata.name}-reflect", model_of(observed)
     if settings is not None:
         shown = (exhibit_of(candidate, child), *(exhibits(observed, (parent.name,)) if parent is not None else ()))
@@ -366,6 +376,7 @@ def _reflect(candidate: Candidate, observed: Observed) -> list[Action]:
                 "exhibits": shown,
                 "entries": known,
                 "directive": observed.search.spec.directive,
+                "reading": told_reading(observed.search) or None,
             }
         )
         outcome = ask(observed, TaskKind.REFLECT, f"{name}-llm", asked, ReflectOutput)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from poise_lib.archive.objective import guards_of
 from poise_lib.archive.utility import feasible, utility
 from poise_lib.resources import Candidate
 from poise_lib.resources.candidate import CandidatePhase
 from poise_lib.resources.evaluation import EvaluationPhase, Fidelity
+from poise_lib.resources.objective import Objective
 from poise_lib.resources.search import ConfirmedCandidate
 from poise_lib.resources.suites import SUITES
 from poise_lib.search.actions import Action, StartTask
 from poise_lib.search.candidates import ensure_evaluations
-from poise_lib.search.naming import candidate_name, confirmation_seeds, evaluation_name
+from poise_lib.search.naming import confirmation_seeds, evaluation_name
 from poise_lib.search.observed import Observed
 from poise_lib.search.steps import Done, GivenUp, Waiting, mark, step
 from poise_lib.tasks.documents import ConcludeInput, ConcludeOutput
@@ -33,7 +35,7 @@ class Conclusion:
 
 def contenders(observed: Observed) -> tuple[Candidate, ...]:
     """Archived candidates that keep the constraints and beat the baseline on the search problems, best first."""
-    root = observed.candidates.get(candidate_name(observed.search.metadata.name, 0, 0))
+    root = observed.root
     floor = root.status.utility if root is not None and root.status.utility is not None else float("-inf")
     eligible = [
         candidate
@@ -41,7 +43,7 @@ def contenders(observed: Observed) -> tuple[Candidate, ...]:
         if candidate.status.phase is CandidatePhase.ARCHIVED
         and candidate.status.utility is not None
         and candidate.status.utility > floor
-        and feasible(candidate.status.metrics, observed.search.spec.objective)
+        and feasible(candidate.status.metrics, observed.objective)
     ]
     return tuple(sorted(eligible, key=lambda candidate: -(candidate.status.utility or 0.0)))
 
@@ -50,7 +52,7 @@ def plan_confirmation(observed: Observed) -> Conclusion:
     """What confirmation needs next; ``ended`` once nothing is left to do."""
     settings = observed.search.spec.evaluation.confirmation
     arms = contenders(observed)[: settings.top]
-    root = observed.candidates.get(candidate_name(observed.search.metadata.name, 0, 0))
+    root = observed.root
     if settings.top == 0 or root is None:
         return Conclusion(ended=True)
     if not arms:
@@ -80,6 +82,14 @@ def plan_confirmation(observed: Observed) -> Conclusion:
         confidence=settings.confidence,
         picked=len(arms),
     )
+    if named := named_metrics(observed.objective):
+        document = document.model_copy(
+            update={
+                "baseline_metrics": _metrics(root.metadata.name, tuple(baseline), named, observed),
+                "arm_metrics": {name: _metrics(name, tuple(baseline), named, observed) for name in whole},
+                "guards": guards_of(observed.search) or None,
+            }
+        )
     name = f"{observed.search.metadata.name}-conclude-{mark(document)}"
     match step(observed, TaskKind.CONCLUDE, name, document, ConcludeOutput):
         case Done(output):
@@ -109,12 +119,26 @@ def _known(observed: Observed, arms: frozenset[str], pairs: int, picked: int) ->
     return kept if same and best.confidence == observed.search.spec.evaluation.confirmation.confidence else ()
 
 
+def named_metrics(objective: Objective) -> tuple[str, ...]:
+    """Metrics that an objective names, weighted or bounded; none when it is the suite's own."""
+    names = (*(metric.name for metric in objective.metrics), *(bound.metric for bound in objective.constraints))
+    return tuple(dict.fromkeys(names))
+
+
+def _metrics(
+    candidate: str, seeds: tuple[int, ...], names: tuple[str, ...], observed: Observed
+) -> dict[str, tuple[float, ...]]:
+    """Metrics by seed, those that every run has."""
+    runs = [observed.evaluations[evaluation_name(candidate, Fidelity.CONFIRM, seed)].status.metrics for seed in seeds]
+    return {name: tuple(run[name] for run in runs) for name in names if all(name in run for run in runs)}
+
+
 def _utilities(candidate: Candidate, seeds: tuple[int, ...], observed: Observed) -> dict[int, float]:
     spec = observed.search.spec
     values = {}
     for seed in seeds:
         run = observed.evaluations[evaluation_name(candidate.metadata.name, Fidelity.CONFIRM, seed)]
-        value = utility(run.status.metrics, spec.objective, SUITES[spec.evaluation.suite])
+        value = utility(run.status.metrics, observed.objective, SUITES[spec.evaluation.suite])
         if run.status.phase is EvaluationPhase.COMPLETE and value is not None:
             values[seed] = value
     return values

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from poise_lib.archive.entry import Entry
+from poise_lib.archive.objective import told_reading
 from poise_lib.llm.prices import price_problem
 from poise_lib.names import LLM_UNUSABLE, REASON_LLM_PRICE_UNKNOWN
 from poise_lib.prompts.exhibits import Exhibit, exhibit_of
@@ -114,7 +115,11 @@ def distil(observed: Observed, round_: int, entries: tuple[Entry, ...]) -> Disti
     if settings is None or status.distilled >= round_ or len(entries) < 2:
         return Distillation()
     document = DistillInput(
-        llm=settings, entries=entries, previous=status.principles, directive=observed.search.spec.directive
+        llm=settings,
+        entries=entries,
+        previous=status.principles,
+        directive=observed.search.spec.directive,
+        reading=told_reading(observed.search) or None,
     )
     name = f"{observed.search.metadata.name}-{round_:03d}-distill"
     match ask(observed, TaskKind.DISTILL, name, document, DistillOutput):

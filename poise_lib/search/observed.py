@@ -10,8 +10,12 @@ from functools import cached_property
 
 from poise_lib.archive.convert import entries
 from poise_lib.archive.entry import Entry
+from poise_lib.archive.objective import objective_of
 from poise_lib.resources import Candidate, Evaluation, Search
 from poise_lib.resources.base import seconds
+from poise_lib.resources.candidate import FINAL_CANDIDATE_PHASES
+from poise_lib.resources.objective import Objective
+from poise_lib.search.naming import candidate_name
 from poise_lib.tasks.protocol import TaskResult
 
 
@@ -89,6 +93,30 @@ class Observed:
     def ordered_candidates(self) -> tuple[Candidate, ...]:
         """All candidates in the order of (round, slot, name)."""
         return tuple(sorted(self.candidates.values(), key=lambda c: (c.spec.round, c.spec.slot, c.metadata.name)))
+
+    @cached_property
+    def root(self) -> Candidate | None:
+        """The baseline."""
+        return self.candidates.get(candidate_name(self.search.metadata.name, 0, 0))
+
+    @cached_property
+    def settled_objective(self) -> Objective | None:
+        """The objective that counts; None while it waits for the baseline's scores."""
+        root = self.root
+        found = objective_of(self.search, root.status.metrics if root is not None else {})
+        if found is None and root is not None and root.status.phase in FINAL_CANDIDATE_PHASES:
+            return self.search.spec.objective  # there will be no scores
+        return found
+
+    @cached_property
+    def objective(self) -> Objective:
+        """The same, or spec.objective while that waits."""
+        return self.settled_objective or self.search.spec.objective
+
+    @property
+    def named_objective(self) -> Objective | None:
+        """The same where it says more than the suite does, for tasks that need not know the suite's."""
+        return self.objective if self.objective.metrics or self.objective.constraints else None
 
     @cached_property
     def deadline_passed(self) -> bool:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from poise_lib.archive.entry import Entry
+from poise_lib.archive.objective import told_reading
+from poise_lib.archive.utility import feasible
 from poise_lib.names import (
     ANNOTATION_DEPTH,
     ANNOTATION_PARENTS,
@@ -187,7 +189,7 @@ def _select(round_: int, observed: Observed) -> RoundPlan:
     document = SelectInput(
         entries=_archive_before(round_, observed),
         strategy=spec.strategy,
-        objective=spec.objective,
+        objective=observed.objective,
         suite=spec.evaluation.suite,
         round=round_,
         count=min(width, spec.budget.candidates - len(observed.candidates)),
@@ -285,6 +287,7 @@ def _propose_input(selection: Selection, slot: int, observed: Observed) -> Propo
         round=selection.round,
         slot=slot,
         seed=spec.seed,
+        objective=observed.named_objective,
     )
     if settings is None:
         return document
@@ -294,7 +297,7 @@ def _propose_input(selection: Selection, slot: int, observed: Observed) -> Propo
             "llm": settings,
             "exhibits": exhibits(observed, names),
             "directive": spec.directive,
-            "objective": spec.objective,
+            "reading": told_reading(observed.search) or None,
             "principles": observed.search.status.principles,
         }
     )
@@ -329,16 +332,17 @@ def _stop(observed: Observed) -> tuple[str, str]:
         return REASON_DEADLINE_REACHED, f"the deadline of {budget.deadline} has passed"
     selection = observed.search.status.selection
     if budget.patience is not None and selection is not None:
-        idle = selection.round - _round_of_best(observed.entries)
+        idle = selection.round - _round_of_best(observed)
         if idle >= budget.patience:
             return REASON_PATIENCE_SPENT, f"{idle} rounds brought no new best; budget.patience is {budget.patience}"
     return "", ""
 
 
-def _round_of_best(entries: tuple[Entry, ...]) -> int:
-    """The round in which the best utility so far was first reached."""
+def _round_of_best(observed: Observed) -> int:
+    """The round in which the best utility so far was first reached, by a candidate that keeps the constraints."""
     best, round_ = float("-inf"), 0
-    for entry in entries:
-        if entry.phase is CandidatePhase.ARCHIVED and entry.utility is not None and entry.utility > best:
+    for entry in observed.entries:
+        sound = entry.phase is CandidatePhase.ARCHIVED and feasible(entry.metrics, observed.objective)
+        if sound and entry.utility is not None and entry.utility > best:
             best, round_ = entry.utility, entry.round
     return round_

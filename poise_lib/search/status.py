@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from poise_lib.archive.digest import archive_digest
+from poise_lib.archive.objective import objective_status
 from poise_lib.archive.pareto import frontier
 from poise_lib.archive.utility import metric_vector, utility
 from poise_lib.names import (
@@ -18,14 +19,15 @@ from poise_lib.names import (
 from poise_lib.resources import Candidate
 from poise_lib.resources.base import Condition, ConditionStatus
 from poise_lib.resources.candidate import FINAL_CANDIDATE_PHASES, CandidatePhase
-from poise_lib.resources.search import Best, Counts, SearchPhase, SearchStatus, Selection, Verdict
+from poise_lib.resources.search import Best, ConfirmedCandidate, Counts, SearchPhase, SearchStatus, Selection, Verdict
+from poise_lib.resources.search_status import Kept
 from poise_lib.resources.suites import SUITES
-from poise_lib.search.confirming import Conclusion, contenders
-from poise_lib.search.naming import candidate_name
+from poise_lib.search.confirming import Conclusion, contenders, named_metrics
 from poise_lib.search.observed import Observed, timestamp
 from poise_lib.search.spending import settled
 
 FRONTIER_KEPT = 64
+KEPT_WORDS = {Kept.KEPT: " (kept)", Kept.NOT_SHOWN: " (not shown to be kept)", Kept.LOST: " (not kept)"}
 FINAL_SEARCH_PHASES = frozenset({SearchPhase.COMPLETE, SearchPhase.FAILED})
 
 
@@ -42,13 +44,17 @@ def counts(observed: Observed) -> Counts:
 
 
 def best(observed: Observed, conclusion: Conclusion | None) -> Best | None:
-    """The best candidate: by confirmed difference once there is one, by utility on the search problems before."""
-    root = observed.candidates.get(candidate_name(observed.search.metadata.name, 0, 0))
+    """The best candidate: by confirmed difference once there is one, by utility on the search problems before.
+
+    What lost on unseen problems that which the directive wants kept comes last.
+    """
+    root = observed.root
     if root is None or root.status.utility is None:
         return None
+    named = named_metrics(observed.objective)
     ranked = contenders(observed)
     confirmed = conclusion.confirmed if conclusion is not None else ()
-    order = sorted(confirmed, key=lambda item: (-item.difference, item.candidate))
+    order = sorted(confirmed, key=lambda item: (_lost(item), -item.difference, item.candidate))
     winner = observed.candidates[order[0].candidate] if order else ranked[0] if ranked else root
     return Best(
         candidate=winner.metadata.name,
@@ -56,6 +62,8 @@ def best(observed: Observed, conclusion: Conclusion | None) -> Best | None:
         utility=winner.status.utility or 0.0,
         baseline_utility=root.status.utility,
         gain=round((winner.status.utility or 0.0) - root.status.utility, 2),
+        metrics={name: winner.status.metrics[name] for name in named if name in winner.status.metrics},
+        baseline_metrics={name: root.status.metrics[name] for name in named if name in root.status.metrics},
         confirmation=order[0] if order else None,
         confidence=observed.search.spec.evaluation.confirmation.confidence if order else None,
         corrected_for=conclusion.picked if conclusion is not None and order else None,
@@ -63,19 +71,23 @@ def best(observed: Observed, conclusion: Conclusion | None) -> Best | None:
     )
 
 
+def _lost(found: ConfirmedCandidate) -> bool:
+    return any(metric.kept is Kept.LOST for metric in found.metrics)
+
+
 def pareto_names(observed: Observed) -> tuple[str, ...]:
     """The Pareto frontier over the metric vector, best utility first."""
     spec = observed.search.spec
-    suite = SUITES[spec.evaluation.suite]
+    suite, objective = SUITES[spec.evaluation.suite], observed.objective
     archived: list[Candidate] = [
         candidate
         for candidate in observed.ordered_candidates
         if candidate.status.phase is CandidatePhase.ARCHIVED
-        and utility(candidate.status.metrics, spec.objective, suite) is not None
+        and utility(candidate.status.metrics, objective, suite) is not None
     ]
     if not archived:
         return ()
-    chosen = frontier([metric_vector(candidate.status.metrics, spec.objective, suite) for candidate in archived])
+    chosen = frontier([metric_vector(candidate.status.metrics, objective, suite) for candidate in archived])
     members = sorted((archived[index] for index in chosen), key=lambda c: (-(c.status.utility or 0.0), c.metadata.name))
     return tuple(member.metadata.name for member in members[:FRONTIER_KEPT])
 
@@ -90,13 +102,17 @@ def verdict_sentence(result: Best) -> str:
     interval += (
         f"[{seen.low:+.1f}, {seen.high:+.1f}] over {seen.seeds} unseen seeds, corrected for {result.corrected_for}"
     )
+    each = "".join(
+        f"; {one.name} {one.difference:+.1f} [{one.low:+.1f}, {one.high:+.1f}]{KEPT_WORDS[one.kept] if one.kept else ''}"
+        for one in seen.metrics
+    )
     match seen.verdict:
         case Verdict.BETTER:
-            return f"{result.title} is better than the baseline: {interval}"
+            return f"{result.title} is better than the baseline: {interval}{each}"
         case Verdict.WORSE:
-            return f"{result.title} is worse than the baseline, its lead in the search was luck: {interval}"
+            return f"{result.title} is worse than the baseline, its lead in the search was luck: {interval}{each}"
         case _:
-            return f"{result.title} is not shown to be better than the baseline: {interval}"
+            return f"{result.title} is not shown to be better than the baseline: {interval}{each}"
 
 
 def _condition(observed: Observed, kind: str, holds: bool, reason: str, message: str) -> Condition:
@@ -172,6 +188,7 @@ def search_status(
         progress=f"{number.total - number.active}/{observed.search.spec.budget.candidates}",
         counts=number,
         stop_reason=stop_reason,
+        objective=objective_status(observed.search, observed.root.status.metrics if observed.root is not None else {}),
         best=best(observed, conclusion),
         frontier=pareto_names(observed),
         selection=chosen,

@@ -8,6 +8,7 @@ is in memory, a lost attempt leaves none, and the planner has to charge its whol
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
     from poise_lib.agents.voice import Voice
     from poise_lib.llm.purse import Purse
     from poise_lib.prompts import Literature
-    from poise_lib.prompts.messages import Design
+    from poise_lib.prompts.messages import Design, Earlier
     from poise_lib.resources.base import Model
-    from poise_lib.resources.candidate import Proposal
+    from poise_lib.resources.candidate import Proposal, Revision
 
 T = TypeVar("T")
 
@@ -97,6 +98,7 @@ def propose(task: d.ProposeInput, settings: LLMSettings, context: TaskContext) -
             round=task.round,
             slot=task.slot,
             directive=task.directive or "",
+            reading=task.reading or "",
             objective=task.objective,
             principles=task.principles or (),
         )
@@ -109,12 +111,13 @@ def propose(task: d.ProposeInput, settings: LLMSettings, context: TaskContext) -
 def implement(task: d.ImplementInput, settings: LLMSettings, context: TaskContext) -> d.ImplementOutput:
     """A module that the model wrote, its digest and its exchanges; whether it may be trained is for `verify` to say."""
     design = _design(task.proposal, context.store)
+    earlier = tuple(_earlier(old, context.store) for old in task.revisions or ())
 
     async def run(voice: Voice) -> d.ImplementOutput:
         from poise_lib.agents.implementer import implement, mend
 
         if task.revision > 1 and task.written:
-            made = await mend(voice, task.proposal, design, task.written, task.findings, task.revision)
+            made = await mend(voice, task.proposal, design, task.written, task.findings, task.revision, earlier)
         else:
             made = await implement(voice, task.proposal, design, task.parent)
         return d.ImplementOutput(
@@ -145,6 +148,8 @@ def reflect(task: d.ReflectInput, settings: LLMSettings, context: TaskContext) -
             task.baseline,
             archive=task.entries or (),
             directive=task.directive or "",
+            reading=task.reading or "",
+            objective=task.objective,
         )
         return d.ReflectOutput(reflection=found, transcripts=tuple(voice.transcripts))
 
@@ -153,7 +158,7 @@ def reflect(task: d.ReflectInput, settings: LLMSettings, context: TaskContext) -
     except Fault as fault:  # the model could not even be asked
         from poise_lib.agents.reflector import noted
 
-        rules = by_rules(task.child, task.parent, task.baseline)
+        rules = by_rules(task.child, task.parent, task.baseline, task.objective)
         return d.ReflectOutput(reflection=noted(rules, f"the model cannot be asked: {fault}"))
 
 
@@ -163,7 +168,7 @@ def distill(task: d.DistillInput, context: TaskContext) -> Model:
     async def run(voice: Voice) -> d.DistillOutput:
         from poise_lib.agents.distiller import distill
 
-        found = await distill(voice, task.entries, task.previous, task.directive)
+        found = await distill(voice, task.entries, task.previous, task.directive, task.reading or "")
         return d.DistillOutput(principles=found, transcripts=tuple(voice.transcripts))
 
     return _speak(task.llm, context, run)
@@ -188,6 +193,25 @@ def _design(proposal: Proposal, store: Store) -> Design:
         return ProposalDraft.model_validate_json(store.get(proposal.design))
     except ValidationError as error:
         raise StateError(f"{store.place}: {proposal.design} is no proposal of this version") from error
+
+
+def _earlier(old: Revision, store: Store) -> Earlier:
+    """A revision that was repaired, as far as the store still has its code and its report."""
+    from poise_lib.prompts.messages import Earlier
+    from poise_lib.resources.candidate import CheckResult
+
+    findings: list[CheckResult] = []
+    if old.report is not None and store.has(old.report):
+        try:
+            checks = json.loads(store.get(old.report))["checks"]
+            for check in checks:
+                if check["status"] in ("failed", "warned"):
+                    told = {"evidence": check["evidence"][:600], "hint": check["hint"][:300]}
+                    findings.append(CheckResult(name=check["name"][:256], status=check["status"], **told))
+        except (ValueError, KeyError, TypeError) as error:
+            raise StateError(f"{store.place}: {old.report} is no report of this version") from error
+    source = store.get(old.source).decode() if store.has(old.source) else ""
+    return Earlier(old.revision, tuple(findings), source)
 
 
 def _speak(

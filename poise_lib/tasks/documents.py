@@ -11,9 +11,10 @@ from typing import Literal
 from poise_lib.archive.entry import Entry
 from poise_lib.prompts.exhibits import Exhibit
 from poise_lib.resources.base import Model
-from poise_lib.resources.candidate import CheckResult, Component, Proposal, Reflection, Verification
+from poise_lib.resources.candidate import CheckResult, Component, Proposal, Reflection, Revision, Verification
 from poise_lib.resources.evaluation import Engine, NanoSettings
 from poise_lib.resources.llm import LLMSettings
+from poise_lib.resources.objective import Guard
 from poise_lib.resources.search import ConfirmedCandidate, Objective, ParentChoice, Selection, Strategy
 from poise_lib.resources.search_status import Principle
 
@@ -65,7 +66,10 @@ class ProposeInput(Model):
     llm: LLMSettings | None = None
     exhibits: tuple[Exhibit, ...] | None = None
     directive: str | None = None
+    reading: str | None = None
+    """What the search understands of the directive, in our words."""
     objective: Objective | None = None
+    """The one that counts; None where it is the suite's own."""
     principles: tuple[Principle, ...] | None = None
 
 
@@ -91,6 +95,8 @@ class ImplementInput(Model):
     """For a language model: what the proposal starts from."""
     written: str | None = None
     """For a language model: the source of the last revision."""
+    revisions: tuple[Revision, ...] | None = None
+    """For a language model: the revisions before the last one; their sources and reports are artifacts."""
 
 
 class ImplementOutput(Model):
@@ -171,6 +177,9 @@ class ReflectInput(Model):
     """For a language model: proposals and code of the child and of its parent."""
     entries: tuple[Entry, ...] | None = None
     directive: str | None = None
+    reading: str | None = None
+    objective: Objective | None = None
+    """As for proposals."""
 
 
 class ReflectOutput(Model):
@@ -187,6 +196,7 @@ class DistillInput(Model):
     entries: tuple[Entry, ...]
     previous: tuple[Principle, ...] = ()
     directive: str = ""
+    reading: str | None = None
 
 
 class DistillOutput(Model):
@@ -203,6 +213,10 @@ class ConcludeInput(Model):
     arms: dict[str, tuple[float, ...]]
     confidence: float
     picked: int
+    baseline_metrics: dict[str, tuple[float, ...]] | None = None
+    """The metrics that the objective names, in the same order of seeds; None where it is the suite's own."""
+    arm_metrics: dict[str, dict[str, tuple[float, ...]]] | None = None
+    guards: tuple[Guard, ...] | None = None
 
 
 class ConcludeOutput(Model):

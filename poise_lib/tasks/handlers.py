@@ -63,7 +63,15 @@ def _propose(document: dict[str, Any], context: TaskContext) -> Model:
         return asking.propose(task, task.llm, context)
     from poise_lib.proposal import propose
 
-    proposals = propose(task.parent, task.entries, task.strategy, round=task.round, slot=task.slot, seed=task.seed)
+    proposals = propose(
+        task.parent,
+        task.entries,
+        task.strategy,
+        round=task.round,
+        slot=task.slot,
+        seed=task.seed,
+        objective=task.objective,
+    )
     return d.ProposeOutput(proposals=proposals)
 
 
@@ -199,14 +207,23 @@ def _reflect(document: dict[str, Any], context: TaskContext) -> Model:
         return asking.reflect(task, task.llm, context)
     from poise_lib.reflection import reflect
 
-    return d.ReflectOutput(reflection=reflect(task.child, task.parent, task.baseline))
+    return d.ReflectOutput(reflection=reflect(task.child, task.parent, task.baseline, task.objective))
 
 
 def _conclude(document: dict[str, Any], _: TaskContext) -> Model:
     from poise_lib.archive.confirmation import conclude
 
     task = d.ConcludeInput.model_validate(document)
-    return d.ConcludeOutput(confirmed=conclude(task.baseline, task.arms, task.confidence, picked=task.picked))
+    confirmed = conclude(
+        task.baseline,
+        task.arms,
+        task.confidence,
+        picked=task.picked,
+        baseline_metrics=task.baseline_metrics or {},
+        arm_metrics=task.arm_metrics or {},
+        guards=task.guards or (),
+    )
+    return d.ConcludeOutput(confirmed=confirmed)
 
 
 def _collect(document: dict[str, Any], context: TaskContext) -> Model:

@@ -101,6 +101,7 @@ def test_rules_cover_what_the_models_check_across_fields() -> None:
         ("Search", ".spec"),
         ("Search", ".spec.objective.metrics"),
         ("Search", ".spec.objective.constraints[]"),
+        ("Search", ".status.objective.constraints[]"),
         ("Search", ".spec.baseline"),
         ("Search", ".spec.strategy.acquisition"),
         ("Search", ".spec.proposer"),

@@ -25,7 +25,7 @@ from tests.kube import chart
 from tests.kube.client import ApiError, Document, namespaced
 from tests.kube.controller import eventually
 
-pytestmark = [pytest.mark.e2e_llm, pytest.mark.xdist_group("e2e")]
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
 
 SECRET: Final = "openai"
 FIELD: Final = "api-key"

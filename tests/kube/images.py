@@ -6,6 +6,8 @@ packages, where the real image is not in buildah's storage; an ordinary Dockerfi
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import io
 import json
@@ -14,7 +16,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -100,10 +102,15 @@ def build(
     options += [part for name, value in (arguments or {}).items() for part in ("--build-arg", f"{name}={value}")]
     if dockerfile:
         options += ["--file", str(dockerfile)]
-    _run("buildah", "bud", "--pull-never", "--isolation", "chroot", "--network", "host", "--layers", *options,
-         "--tag", tag, str(context))  # fmt: skip
-    archive.unlink(missing_ok=True)  # buildah refuses to write over one
-    _run("buildah", "push", "--quiet", tag, f"docker-archive:{archive}:{tag}")
+    with _one_at_a_time():
+        _run("buildah", "bud", "--pull-never", "--isolation", "chroot", "--network", "host", "--layers", *options,
+             "--tag", tag, str(context))  # fmt: skip
+    unfinished = archive.with_name(f".{os.getpid()}-{archive.name}")  # another run may be reading the old one
+    try:
+        _run("buildah", "push", "--quiet", tag, f"docker-archive:{unfinished}:{tag}")
+        unfinished.replace(archive)
+    finally:
+        unfinished.unlink(missing_ok=True)
     return archive
 
 
@@ -122,6 +129,11 @@ def base_image(tag: str = PYTHON, *, suite: str = "bookworm") -> None:
         BuildError: it could not be made.
     """
     _need_buildah()
+    with _one_at_a_time():
+        _make_base_image(tag, suite)
+
+
+def _make_base_image(tag: str, suite: str) -> None:
     if subprocess.run(["buildah", "inspect", "--type", "image", tag], capture_output=True, check=False).returncode == 0:
         return
     tool("debootstrap", packages="debootstrap")
@@ -141,6 +153,14 @@ def base_image(tag: str = PYTHON, *, suite: str = "bookworm") -> None:
         path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         _run("buildah", "config", "--env", path, "--cmd", "python3", container)
         _run("buildah", "commit", "--quiet", "--rm", container, tag)
+
+
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Of two runs that build at once the second finds the layers of the first."""
+    with (Path(tempfile.gettempdir()) / "poise-images.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _need_buildah() -> None:

@@ -240,6 +240,7 @@ class Node:
             "healthzPort": 0,
             "cgroupRoot": f"/{_make_control_groups(state)}",
             "cgroupDriver": "cgroupfs",
+            "podLogsDir": str(state / "pod-logs"),  # not the machine's: another kubelet would take what it does not know for garbage
             "failSwapOn": False,
             "failCgroupV1": False,
             "containerRuntimeEndpoint": f"unix://{self.socket}",

@@ -11,7 +11,7 @@ import click
 if TYPE_CHECKING:
     from poise_lib.cli.proposing import Asked
     from poise_lib.llm.ledger import Allotment
-    from poise_lib.resources.llm import LLMSettings
+    from poise_lib.resources.llm import LLMSettings, Spend
 
 
 @click.command()
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 def propose(state: Path | None, parent: str | None, direction: int | None, dry_run: bool, output: str) -> None:
     """Ask for the next proposals of STATE, or with --dry-run show the very prompt, its tokens and its cost.
 
-    Nothing is added to the search. What is asked counts against its caps, not in its ledger; transcripts go to STATE/asked.
+    Nothing is added to the search, and its ledger does not count what this costs: it is told, kept in STATE/asked beside the
+    transcripts, and together with the ledger never goes beyond the search's caps.
 
     \b
     poise propose quickstart.poise --dry-run                     # works for a search without a model, too
@@ -57,7 +58,9 @@ def propose(state: Path | None, parent: str | None, direction: int | None, dry_r
     if dry_run:
         _show(told, wanted, len(everything), limits, output)
     else:
-        _ask(snapshot.path, told, wanted, proposing.allotment_for(snapshot.search, limits, len(wanted)), limits, output)
+        before = proposing.asked_so_far(snapshot.path)
+        allotment = proposing.allotment_for(snapshot.search, limits, len(wanted), before)
+        _ask(snapshot.path, told, wanted, allotment, limits, output)
 
 
 def _show(told: str, wanted: Sequence[Asked], count: int, limits: LLMSettings, output: str) -> None:
@@ -88,14 +91,14 @@ def _ask(
     """Ask, print the proposals and what they have cost; the first error ends it when there is no answer at all."""
     import asyncio
 
-    from poise_lib.cli.money import cost, tokens
-    from poise_lib.cli.proposing import ask_all
+    from poise_lib.cli.proposing import ask_all, asked_so_far
     from poise_lib.cli.text import echo_document, plural
     from poise_lib.plain import clean, json_text
     from poise_lib.prompts.messages import design_text
 
     click.echo(f"{told} Asking {limits.model} for {plural(len(wanted), 'proposal')}.", err=True)
-    answers, spend = asyncio.run(ask_all(wanted, limits, allotment, state / "asked"))
+    answers, spend = asyncio.run(ask_all(wanted, limits, allotment, state))
+    _tell_cost(state, spend)
     proposals = []
     for asked, answer in zip(wanted, answers, strict=False):
         if isinstance(answer, Exception):
@@ -107,11 +110,32 @@ def _ask(
         raise errors[0]
     if output == "json":
         listing = [{"direction": asked.number, "proposal": draft.model_dump(mode="json")} for asked, draft in proposals]
-        echo_document(json_text({"proposals": listing, "spend": spend.to_document()}))
+        total = asked_so_far(state).to_document()
+        document = {"proposals": listing, "spend": spend.to_document(), "spentByPropose": total, "inLedger": False}
+        echo_document(json_text(document))
         return
     for asked, draft in proposals:
         click.echo(click.style(f"Direction {asked.number}: {clean(asked.direction.sentence())}", bold=True))
         click.echo(clean(design_text(draft), lines=True) + "\n")
+
+
+def _tell_cost(state: Path, spend: Spend) -> None:
+    """What was spent, also when nothing came of it, and that the search's ledger does not know it."""
+    from poise_lib.cli.money import cost, tokens
+    from poise_lib.cli.proposing import asked_so_far
+    from poise_lib.cli.text import plural
+    from poise_lib.plain import clean
+
+    total = asked_so_far(state)
+    so_far = (
+        ""
+        if total == spend
+        else f" All that poise propose has asked here: {tokens(total.tokens)} tokens, {cost(total)}."
+    )
     click.echo(
-        f"{plural(spend.calls, 'call')}, {tokens(spend.tokens)} tokens, {cost(spend)}; transcripts in {state}/asked"
+        clean(
+            f"Spent: {plural(spend.calls, 'call')}, {tokens(spend.tokens)} tokens, {cost(spend)}. The search's ledger does not count "
+            f"this.{so_far} Transcripts and books are in {state}/asked."
+        ),
+        err=True,
     )

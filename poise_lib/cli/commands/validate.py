@@ -12,12 +12,13 @@ import click
 def validate(files: tuple[Path, ...]) -> None:
     """Check manifests: fields, types, ranges, cross-field rules, and that what they name exists.
 
-    Warnings on stderr say what this machine lacks for a search with a language model; they do not change the exit code.
+    On stderr: how a search's directive is read, and what this machine lacks for a language model; neither changes the exit code.
 
     \b
     poise validate examples/search.yaml
     poise validate *.yaml && echo all good
     """
+    from poise_lib.archive.objective import sentences
     from poise_lib.cli.checks import load_checked
     from poise_lib.cli.surroundings import warnings
     from poise_lib.errors import InvalidInputError
@@ -29,6 +30,8 @@ def validate(files: tuple[Path, ...]) -> None:
         try:
             for resource in load_checked(file):
                 click.echo(f"{file}: {resource.kind} {resource.metadata.name} is valid")
+                for sentence in sentences(resource, {}) if isinstance(resource, Search) else ():
+                    click.echo(clean(f"{file}: {sentence}"), err=True)
                 for warning in warnings(resource, file) if isinstance(resource, Search) else ():
                     click.echo(clean(f"{file}: warning: {warning}"), err=True)
         except InvalidInputError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from poise_lib.algorithms.contract import Family
+from poise_lib.names import METRIC_FORMAT_VALID
 from poise_lib.proposal.grammar import Code, Fact, Flag, Kind, Parameter, Slot
 
 _FAIL = frozenset({Fact.FAIL_SIGNAL})
@@ -77,6 +78,7 @@ signal = (1.0 - sunk) * signal - sunk * hyper["invalid_floor"]"""
         flag=Flag("floor_invalid", "1 gives invalid responses the floor, 0 leaves their signal"),
         provides=_FAIL,
         conflicts=frozenset({"regime-penalties"}),
+        raises=frozenset({METRIC_FORMAT_VALID}),
         source="arXiv:2603.23951, VM-AV",
     ),
     Kind(
@@ -96,6 +98,7 @@ signal = signal + hyper["format_weight"] * (valid - ops.group_mean(valid, batch.
         switch="format_weight",
         provides=_FAIL,
         conflicts=frozenset({"invalid-floor"}),
+        raises=frozenset({METRIC_FORMAT_VALID}),
         source="arXiv:2603.23951, DFR and CDA",
     ),
     Kind(

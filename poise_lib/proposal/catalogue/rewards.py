@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from poise_lib.algorithms.contract import Family
+from poise_lib.names import METRIC_FORMAT_VALID
 from poise_lib.proposal.grammar import Code, Fact, Kind, Parameter, Slot
 
 KINDS = (
@@ -29,6 +30,7 @@ KINDS = (
         parameters=(Parameter("format_penalty", 0.5, 0.1, 2.0, "what an invalid response loses", log=True),),
         switch="format_penalty",
         provides=frozenset({Fact.FAIL_SIGNAL}),
+        raises=frozenset({METRIC_FORMAT_VALID}),
         source="arXiv:2603.23951, RF and AV",
     ),
     Kind(
@@ -43,6 +45,7 @@ KINDS = (
         parameters=(Parameter("valid_share", 0.1, 0.02, 0.4, "what a valid but wrong response earns", log=True),),
         switch="valid_share",
         provides=frozenset({Fact.UNIT_REWARD, Fact.FAIL_SIGNAL}),
+        raises=frozenset({METRIC_FORMAT_VALID}),
         source="arXiv:2603.23951, RF",
     ),
     Kind(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +16,7 @@ from poise_lib.llm.ledger import task_allotment
 from poise_lib.llm.purse import Purse, book_folder
 from poise_lib.prompts import prompts_version
 from poise_lib.prompts.responses import ProposalDraft
-from poise_lib.resources.candidate import CheckResult, Proposal
+from poise_lib.resources.candidate import CheckResult, Proposal, Revision
 from poise_lib.resources.llm import Reservation, Spend
 from poise_lib.resources.search_status import Principle
 from poise_lib.tasks import documents as d
@@ -166,6 +167,30 @@ def test_a_revision_is_repaired_from_the_report(tasks: Start) -> None:
     assert "x = 1" in text
     assert "This is repair 1." in text
     assert output.source == modules()[proposal.title].source
+
+
+def test_a_second_repair_is_told_what_the_first_was_for(tasks: Start) -> None:
+    here = tasks()
+    proposal = here.proposal()
+    here.server.requests.clear()
+    check = {"name": "finite", "status": "failed", "evidence": "the loss is not finite at step 3", "hint": ""}
+    passed = {**check, "name": "shapes", "status": "passed", "evidence": "of no interest"}
+    report = here.store.put(json.dumps({"checks": [check, passed]}).encode())
+    first = Revision(revision=1, source=here.store.put(b"FIRST = 1"), report=report)
+    gone = Revision(revision=2, source="sha256:" + "0" * 64, report="sha256:" + "1" * 64)
+    finding = CheckResult(name="gradient", status="failed", evidence="the gradient vanishes", hint="")
+    request = here.implement(proposal, revision=4, written="THIRD = 3", findings=(finding,), revisions=(first, gone))
+    implemented(here.run(request))
+    text = here.server.requests[0]["messages"][1]["content"]
+    for part in (
+        "This is repair 3.",
+        "THIRD = 3",
+        "the gradient vanishes",
+        "the loss is not finite at step 3",
+        "FIRST = 1",
+    ):
+        assert part in text
+    assert "of no interest" not in text
 
 
 def test_a_reflection_quotes_what_was_measured(tasks: Start) -> None:

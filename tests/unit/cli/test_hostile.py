@@ -11,7 +11,6 @@ import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from markdown_it import MarkdownIt
 
 from poise_lib.cli.commands.verify import report_lines as verification_lines
 from poise_lib.cli.lineage import build_forest
@@ -21,7 +20,7 @@ from poise_lib.cli.tree_mermaid import tree_mermaid
 from poise_lib.cli.tree_svg import tree_svg
 from poise_lib.errors import CandidateError
 from poise_lib.local.state import StateDir, to_yaml
-from poise_lib.plain import clean, hides, json_text, markdown, markup
+from poise_lib.plain import clean, hides, json_text, markup
 from poise_lib.resources import Candidate, Search
 from poise_lib.resources.yaml_text import parse_yaml
 from poise_lib.verification.report import Check, Status, Timing, VerificationReport
@@ -145,12 +144,6 @@ def test_pictures_hold_no_markup_of_a_stranger(hostile: Path) -> None:
     assert not hides(tree_svg(roots, "demo"))
     line = next(line for line in tree_mermaid(roots).splitlines() if "second line" in line or "001-3" in line)
     assert re.fullmatch(r'  n\d+\["[^"\[\]<>`{}%*]*<br/>[^"\[\]<>`{}%*]*"\]:::better', line)
-
-
-@given(st.text(max_size=80))
-def test_markdown_renders_as_the_text_itself(text: str) -> None:
-    page = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(f"x {markdown(text)} x")
-    assert re.fullmatch(r"<p>x [^<]*x</p>\n", page), page
 
 
 @given(st.text(max_size=80))

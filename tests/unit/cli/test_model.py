@@ -292,9 +292,40 @@ def test_asking_for_a_proposal(state: Path, poise: Poise, monkeypatch: pytest.Mo
         result = poise("propose", state, "--direction", "1")
     assert result.code == 0, result.err
     assert "title: Calm clip" in result.out
-    assert "2 calls, " in result.out
-    assert len(list((state / "asked").iterdir())) == 1
+    assert "Spent: 2 calls, " in result.err
+    assert "The search's ledger does not count this." in result.err
+    assert len(list((state / "asked").glob("*.json"))) == 1
     assert (state / "search.yaml").read_bytes() == before
+
+
+def test_what_asking_costs_adds_up_and_keeps_to_the_caps(
+    state: Path, poise: Poise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second proposal knows of the first, although no ledger does, also of one that was cut before it was settled."""
+    script = Script.of({"rules": [{"replies": [{"content": json.dumps(DRAFT)}]}]})
+    with_scores(state)
+    with_model(state, llm={"prices": {"inputPerMillion": 1, "outputPerMillion": 2}})
+    with ScriptedServer(script) as server:
+        monkeypatch.setenv(ENV_URL, server.url)
+        first = json.loads(poise("propose", state, "--direction", "1", "-o", "json").out)
+        again = poise("propose", state, "--direction", "2", "-o", "json")
+        second = json.loads(again.out)
+        assert first["inLedger"] is False
+        assert first["spentByPropose"] == first["spend"]
+        tokens = [sum(item["spend"][name] for name in ("promptTokens", "completionTokens")) for item in (first, second)]
+        total = second["spentByPropose"]
+        assert total["promptTokens"] + total["completionTokens"] == sum(tokens)
+        assert "All that poise propose has asked here" in again.err
+        asked = len(server.requests)
+        cut = state / "asked" / "ledger" / "crashed"
+        cut.mkdir()
+        worst = {"call": "x-0", "worst": {"calls": 1, "promptTokens": 10**6}}
+        (cut / "x.jsonl").write_text(json.dumps(worst) + "\n")
+        with_model(state, budget={"llmTokens": 10**6})
+        refused = poise("propose", state, "--direction", "1")
+        assert refused.code == 2
+        assert "budget.llmTokens of 1,000,000 is reached" in refused.err
+        assert len(server.requests) == asked
 
 
 def test_asking_in_vain(state: Path, poise: Poise, monkeypatch: pytest.MonkeyPatch) -> None:

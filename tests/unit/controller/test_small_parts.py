@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ from controller.events import Happening, document, happenings, publish, unreadab
 from controller.health import Health, audit
 from controller.metrics import Metrics
 from controller.settings import Settings
+from poise_lib.archive.objective import objective_status
 from poise_lib.errors import InvalidInputError
 from poise_lib.resources import Search
 from poise_lib.resources.llm import Ledger
@@ -214,3 +216,16 @@ def test_metrics_show_what_a_language_model_has_cost() -> None:
     assert 'poise_search_llm_cost_usd{namespace="default",search="s"} 0.25' in text
     metrics.forget("default", "s")
     assert 'search="s"' not in generate_latest(metrics.registry).decode()
+
+
+def test_how_a_directive_is_read_is_told_once_and_again_when_it_is_known_in_numbers() -> None:
+    search = Search.model_validate(
+        {"metadata": {"name": "s"}, "spec": {"budget": {"candidates": 2}, "directive": "Keep accuracy."}}
+    )
+    steps = [search]
+    for baseline in ({}, {}, {"overall": 50.0}):
+        status = steps[-1].status.model_copy(update={"objective": objective_status(steps[-1], baseline)})
+        steps.append(steps[-1].model_copy(update={"status": status}))
+    told = [[item.message for item in happenings(*pair, search)] for pair in itertools.pairwise(steps)]
+    assert [len(step) for step in told] == [1, 0, 1]
+    assert "at least 49.0" in told[2][0]

@@ -13,6 +13,7 @@ from poise_lib.prompts.evidence import Evidence, evidence_of
 from poise_lib.prompts.exhibits import Exhibit, Reference, Tier
 from poise_lib.prompts.literature import curated
 from poise_lib.prompts.messages import (
+    Earlier,
     code_prompt,
     critic_prompt,
     judge_prompt,
@@ -171,7 +172,14 @@ def prompts(text: str = "", budget: int = 60_000) -> dict[Role, Prompt]:
         Role.CRITIC: critic_prompt(design, parent, archive=found, literature=papers, findings=[f"novelty: {text}"], **common),
         Role.PLAN: plan_prompt(design, parent, **common),
         Role.CODE: code_prompt(design, steps, parent, **common),
-        Role.REPAIR: repair_prompt(design, child.source or "", checks, revision=2, earlier=[(1, checks)], **common),
+        Role.REPAIR: repair_prompt(
+            design,
+            child.source or "",
+            checks,
+            revision=2,
+            earlier=[Earlier(1, tuple(checks), child.source or "")],
+            **common,
+        ),
         Role.JUDGE: judge_prompt(design.to_proposal(), child.source or "", **common),
         Role.REFLECT: reflect_prompt(
             child, parent, evidence(text), diagnosis=found[1].reflection, archive=found, invented=[text or "77.7"], **common

@@ -1,10 +1,13 @@
 import pytest
 
+from poise_lib.proposal.catalogue import GRAMMAR
 from poise_lib.proposal.composition import canonical, component, difference
-from poise_lib.proposal.credit import learn, lineage_of
+from poise_lib.proposal.credit import learn, lineage_of, wishes_of
 from poise_lib.proposal.known import GRPO
+from poise_lib.proposal.moves import MoveType, available, probabilities
 from poise_lib.resources.candidate import Advice, CandidatePhase, Reflection
-from tests.unit.proposal.drawing import entry
+from poise_lib.resources.objective import Direction, Metric, Objective
+from tests.unit.proposal.drawing import entry, with_kind
 
 
 def grown(*kinds, **parameters):
@@ -134,3 +137,44 @@ def test_the_reason_given_for_advice_is_that_of_the_louder_side():
 def test_a_lineage_is_the_candidate_and_its_ancestors():
     archive = [entry("a", GRPO), entry("b", GRPO, None, "a"), entry("c", GRPO, None, "b"), entry("d", GRPO, None, "a")]
     assert lineage_of("c", archive) == {"a", "b", "c"}
+
+
+SHORT = Objective(
+    metrics=(
+        Metric(name="overall", weight=0.8),
+        Metric(name="response_length", weight=0.2, direction=Direction.MINIMIZE, scale=0.24),
+    )
+)
+
+
+def test_kinds_that_serve_the_objective_are_wished_for_and_their_opposites_are_not():
+    wishes = wishes_of(SHORT)
+    pulls = {kind.name: kind.pull for kind in GRAMMAR.kinds.values() if kind.pull}
+    assert wishes == {name: 1.0 if pull == "shorter" else -1.0 for name, pull in pulls.items()}
+    assert {"overlength-cost", "length-index", "efficiency-stream"} <= {
+        name for name, sign in wishes.items() if sign > 0
+    }
+    assert wishes_of(None) == wishes_of(Objective()) == {}
+    form = Objective(metrics=(Metric(name="overall", weight=0.8), Metric(name="format_valid", weight=0.2)))
+    assert wishes_of(form) == dict.fromkeys(("format-penalty", "graded-reward", "invalid-floor", "format-stream"), 1.0)
+
+
+def test_moves_towards_the_objective_are_drawn_more_often_and_screened_higher():
+    moves = available(GRPO, ())
+    plain, asked = learn((), frozenset()), learn((), frozenset(), SHORT)
+    odds = {
+        name: dict(zip(moves, probabilities(moves, credit), strict=True))
+        for name, credit in (("plain", plain), ("asked", asked))
+    }
+    add = next(move for move in moves if move.kind == "overlength-cost" and move.type is MoveType.ADD)
+    against = next(move for move in moves if move.kind == "length-attenuation" and move.type is MoveType.ADD)
+    assert odds["asked"][add] > 2 * odds["plain"][add]
+    assert odds["asked"][against] < odds["plain"][against]
+
+
+def test_a_wish_makes_way_for_what_is_measured():
+    root = entry("s0", GRPO, 50.0)
+    tried = [entry(f"c{i}", with_kind("overlength-cost"), 40.0, "s0") for i in range(6)]
+    credit = learn([root, *tried], frozenset({"s0"}), SHORT)
+    assert 0 < credit.wish("overlength-cost") < 0.6 * credit.wish("length-index")
+    assert credit.effect("overlength-cost").mean + credit.wish("overlength-cost") < 0

@@ -197,8 +197,6 @@ def overrides(run: Path, settings: TinySettings) -> list[str]:
         f"{model}.enable_gradient_checkpointing": False,
         f"{actor}.strategy": "fsdp2",
         f"{actor}.fsdp_config.strategy": "fsdp2",
-        f"{actor}.fsdp_config.model_dtype": "fp32",
-        f"{actor}.fsdp_config.use_torch_compile": False,
         f"{actor}.use_torch_compile": False,
         f"{actor}.ppo_mini_batch_size": mini,
         f"{actor}.ppo_micro_batch_size_per_gpu": mini * settings.samples,
@@ -238,10 +236,11 @@ def overrides(run: Path, settings: TinySettings) -> list[str]:
         "trainer.resume_mode": "auto",
         "trainer.default_local_dir": str(run / _CHECKPOINTS),
     }
-    if settings.platform == "cpu":
-        values |= {
-            f"+{actor}.fsdp_config.mixed_precision.{kind}_dtype": "fp32" for kind in ("param", "reduce", "buffer")
-        }
+    for part in (actor, "actor_rollout_ref.ref"):  # both in one precision, or the reference would differ from the base
+        engine = f"{part}.fsdp_config"
+        values |= {f"{engine}.model_dtype": "fp32", f"{engine}.use_torch_compile": False}
+        if settings.platform == "cpu":
+            values |= {f"+{engine}.mixed_precision.{kind}_dtype": "fp32" for kind in ("param", "reduce", "buffer")}
     return [hydra(key, value) for key, value in values.items()]
 
 

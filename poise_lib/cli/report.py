@@ -13,7 +13,7 @@ from poise_lib.cli.objective import confirmed_lines, metric_lines, objective_doc
 from poise_lib.cli.state import Snapshot
 from poise_lib.cli.text import duration, number, plural, signed
 from poise_lib.llm.errors import LLMError
-from poise_lib.names import CONDITION_FAILED, CONDITION_STALLED
+from poise_lib.names import CONDITION_FAILED, CONDITION_STALLED, REASON_NO_PROPOSALS
 from poise_lib.plain import clean
 from poise_lib.resources import Candidate, Search
 from poise_lib.resources.base import ConditionStatus
@@ -24,7 +24,14 @@ from poise_lib.resources.search import Best, ConfirmedCandidate, SearchPhase, Ve
 def report_lines(snapshot: Snapshot, manifest: str | None = None) -> list[str]:
     """The report below the tree; ``manifest`` is the file that was run, for the advice."""
     search = snapshot.search
-    lines = [_how_it_ended(search), *objective_report(search), "", *_result(snapshot), *_model(snapshot)]
+    lines = [
+        _how_it_ended(search),
+        *_why_no_more(search),
+        *objective_report(search),
+        "",
+        *_result(snapshot),
+        *_model(snapshot),
+    ]
     lines += ["", *_where(snapshot), "", *_next(snapshot, manifest)]
     return [line.rstrip() for line in lines]
 
@@ -110,6 +117,13 @@ def _how_it_ended(search: Search) -> str:
     parts = [f"{counts.archived} archived", f"{counts.rejected} rejected", f"{counts.failed} failed"]
     took = f", {spent} from start to end" if spent else ""
     return f"{click.style(head, bold=True)}{why}: {plural(counts.total, 'candidate')} ({', '.join(parts)}){took}."
+
+
+def _why_no_more(search: Search) -> list[str]:
+    """Running out of proposals is no budget that the user has set: it may be a setting that is to be mended."""
+    if search.status.stop_reason != REASON_NO_PROPOSALS:
+        return []
+    return [f"Nothing more was proposed: {clean(search.status.message)}"]
 
 
 def _wall(search: Search) -> str:

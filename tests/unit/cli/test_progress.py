@@ -125,6 +125,15 @@ def test_report_without_confirmation_or_score() -> None:
     assert "poise run" not in text
 
 
+def test_report_of_a_search_without_proposals_says_what_to_mend() -> None:
+    why = "proposer.llm.contextTokens is too low"
+    ended = world.search(phase="Complete", stopReason="NoProposals", message=f"{why} {world.ESCAPE}")
+    text = text_of(Snapshot(Path("x"), ended, (), ()))
+    assert f"Nothing more was proposed: {why}" in text
+    assert "\x1b" not in text
+    assert "Nothing more" not in text_of(snapshot())
+
+
 def test_report_document_is_for_programs() -> None:
     document = report.report_document(snapshot())
     assert document["best"]["confirmation"]["verdict"] == "Better"

@@ -22,7 +22,7 @@ from poise_lib.evaluation.verl.scoring.score import score_checkpoint
 from poise_lib.resources.suites import Suite
 from poise_lib.resources.verl import VerlSettings
 
-pytestmark = pytest.mark.verl
+pytestmark = [pytest.mark.verl, pytest.mark.slow]
 
 ON_A_CPU = {
     "+actor_rollout_ref.model.override_config.attn_implementation": "sdpa",
@@ -93,7 +93,7 @@ def test_verl_trains_what_is_described_and_scoring_takes_what_it_leaves(tmp_path
         tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as ray_folder,
         Family() as family,
     ):
-        environment = embedded._environment(run_folder, ray_folder) | dict(run.environment)
+        environment = embedded._environment(run_folder, "cpu", ray_folder) | dict(run.environment)
         with (run_folder / "log").open("wb") as log:
             process = family.start(
                 [sys.executable, *run.command[1:]], cwd=run_folder, environment=environment, output=log

@@ -103,7 +103,8 @@ def needs_of(source: str, name: str) -> tuple[str, ...]:
 
 def composed(run: RunDescription) -> dict[str, Any] | None:
     """VeRL's whole configuration, checked; None where VeRL is not installed."""
-    from poise_lib.evaluation.verl.composing import compose, installed_version
+    from poise_lib.evaluation.verl.composing import compose
+    from poise_lib.evaluation.verl.versions import installed_version
 
     return compose(run) if installed_version() is not None else None
 
@@ -117,8 +118,8 @@ def obstacles(settings: VerlSettings) -> tuple[str, ...]:
 
 
 def _about(settings: VerlSettings, config: dict[str, Any] | None, stops: tuple[str, ...]) -> list[str]:
-    from poise_lib.evaluation.verl.composing import installed_version
     from poise_lib.evaluation.verl.preparing import preparation
+    from poise_lib.evaluation.verl.versions import installed_version
 
     checked = (
         "# VeRL is not installed here: the keys below were not checked against its configuration"

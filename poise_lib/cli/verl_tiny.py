@@ -41,8 +41,9 @@ def train_here(
     """
     from poise_lib.cli.candidate_file import choose
     from poise_lib.cli.checks import require_engine
-    from poise_lib.evaluation.verl.adapter.embedded import TinySettings, require_verl, train_tiny
+    from poise_lib.evaluation.verl.adapter.embedded import TinySettings, train_tiny
     from poise_lib.evaluation.verl.adapter.spec import CandidateSpec
+    from poise_lib.evaluation.verl.versions import require_verl
 
     chosen = choose(algorithm)
     require_engine()

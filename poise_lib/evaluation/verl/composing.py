@@ -6,38 +6,16 @@ Only Hydra and VeRL's YAML are touched: importing VeRL itself takes ten seconds 
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import metadata, util
+from importlib import util
 from pathlib import Path
 from typing import Any, Final
 
 from poise_lib.errors import EngineError, InvalidInputError
 from poise_lib.evaluation.verl.overrides import FIELD, RunDescription, protected_parts
+from poise_lib.evaluation.verl.versions import installed_version, require_verl, version_problem
 
-OLDEST: Final = (0, 9, 1)
-BELOW: Final = (0, 10)
-"""Releases that the adapter was tested with; pyproject.toml says the same."""
 CONFIG_NAME: Final = "ppo_trainer"
-
-
-def installed_version() -> str | None:
-    """VeRL's version; None where it is not installed."""
-    try:
-        return metadata.version("verl")
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def version_problem(version: str | None) -> str | None:
-    """Why a version of VeRL cannot be used, with the fix; None when it can."""
-    tested = f"{'.'.join(map(str, OLDEST))} or newer, below {'.'.join(map(str, BELOW))}"
-    if version is None:
-        return f"VeRL is not installed: pip install 'poise-operator[verl]' brings it (tested: {tested})"
-    numbers = tuple(int(part) for part in re.match(r"(\d+(?:\.\d+)*)?", version)[0].split(".") if part)  # type: ignore[index]
-    if not numbers or not (OLDEST <= numbers < BELOW):
-        return f"VeRL {version} is outside the tested range ({tested}): pip install 'poise-operator[verl]'"
-    return None
 
 
 def compose(run: RunDescription) -> dict[str, Any]:
@@ -47,8 +25,7 @@ def compose(run: RunDescription) -> dict[str, Any]:
         EngineError: VeRL is not installed, or is of a version that was not tested.
         InvalidInputError: an override names no key of VeRL's, or has a value that Hydra cannot read.
     """
-    if problem := version_problem(installed_version()):
-        raise EngineError(problem)
+    require_verl()
     check_keys(run, _plain(_composed(())))
     composed = _composed(run.arguments)
     return _plain(composed, resolve=True)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from poise_lib.errors import EngineError, InvalidInputError
-from poise_lib.evaluation.verl.composing import installed_version, version_problem
 from poise_lib.evaluation.verl.memory import memory_problems, read_shape
 from poise_lib.evaluation.verl.tables import SUFFIXES
+from poise_lib.evaluation.verl.versions import installed_version, version_problem
 from poise_lib.resources.verl import RolloutEngine, VerlModel, VerlSettings
 
 FIELD = "evaluation.verl"

@@ -16,7 +16,7 @@ PAPER = str(EXAMPLES / "search-math-1.5b.yaml")
 @pytest.fixture(autouse=True)
 def no_verl(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same wherever the tests run; with VeRL installed see tests/contract/test_verl_scoring.py."""
-    for module in ("composing", "preflight"):
+    for module in ("composing", "preflight", "versions"):
         monkeypatch.setattr(f"poise_lib.evaluation.verl.{module}.installed_version", lambda: None)
 
 
@@ -56,8 +56,8 @@ def test_the_same_for_programs(poise: Poise) -> None:
     ("arguments", "words"),
     [
         (("--engine", "verl", "--print"), "--engine verl needs --settings FILE"),
-        (("--engine", "verl"), "--engine verl goes with --platform cpu"),
-        (("--print",), "--engine verl goes with --platform cpu"),
+        (("--engine", "verl"), "--engine verl goes with --platform"),
+        (("--print",), "--engine verl goes with --platform"),
         (
             ("--engine", "verl", "--print", "--settings", str(EXAMPLES / "search.yaml")),
             "spec.evaluation.engine is nano",

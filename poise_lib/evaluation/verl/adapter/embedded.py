@@ -18,7 +18,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
@@ -31,9 +30,8 @@ from poise_lib.evaluation.verl.adapter.metrics import record_of
 from poise_lib.evaluation.verl.adapter.processes import Family
 from poise_lib.evaluation.verl.adapter.required import hydra
 from poise_lib.evaluation.verl.adapter.spec import SPEC_VARIABLE, CandidateSpec
+from poise_lib.evaluation.verl.versions import require_verl
 
-TESTED: Final = ((0, 9, 1), (0, 10))
-"""VeRL's versions: from, and up to but without."""
 _DRIVER: Final = "poise_lib.evaluation.verl.adapter.driver"
 _PLUGIN: Final = "poise_lib.evaluation.verl.adapter.plugin"
 _LOOK_SECONDS: Final = 0.2
@@ -80,26 +78,6 @@ class EmbeddedReport:
     seconds: float
     start_seconds: float
     """Until the first step was done."""
-
-
-def require_verl() -> str:
-    """VeRL's version.
-
-    Raises:
-        EngineError: it is not installed, or outside the tested range.
-    """
-    low, high = (".".join(map(str, bound)) for bound in TESTED)
-    try:
-        found = version("verl")
-    except PackageNotFoundError:
-        raise EngineError(
-            "VeRL is not installed; the extra `verl` brings it, best into an environment of its own: "
-            "pip install 'poise-operator[local,verl]'"
-        ) from None
-    numbers = tuple(int(part) for part in found.split(".")[:3] if part.isdigit())
-    if not TESTED[0] <= numbers < TESTED[1]:
-        raise EngineError(f"VeRL {found} is installed; tested are versions from {low} and below {high}")
-    return found
 
 
 def require_platform(platform: str) -> None:

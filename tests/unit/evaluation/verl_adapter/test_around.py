@@ -22,6 +22,7 @@ from poise_lib.evaluation.verl.adapter.spec import SPEC_VARIABLE, CandidateSpec,
 from poise_lib.evaluation.verl.adapter.tiny import checked_tensors, problems
 from poise_lib.evaluation.verl.adapter.tiny_reward import compute_score
 from poise_lib.evaluation.verl.adapter.worker import decode_state, encode_state
+from poise_lib.evaluation.verl.versions import require_verl
 
 
 @pytest.mark.parametrize(
@@ -29,23 +30,23 @@ from poise_lib.evaluation.verl.adapter.worker import decode_state, encode_state
     [("0.9.1", True), ("0.9.3", True), ("0.9.0", False), ("0.8.0", False), ("0.10.0", False), ("1.0", False)],
 )
 def test_versions(found: str, accepted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "version", lambda name: found)
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: found)
     if accepted:
-        assert embedded.require_verl() == found
+        assert require_verl() == found
     else:
         with pytest.raises(
-            EngineError, match=f"VeRL {found} is installed; tested are versions from 0.9.1 and below 0.10"
+            EngineError, match=rf"VeRL {found} is outside the tested range \(0.9.1 or newer, below 0.10\)"
         ):
-            embedded.require_verl()
+            require_verl()
 
 
 def test_without_verl(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> str:
         raise importlib.metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(embedded, "version", missing)
+    monkeypatch.setattr(importlib.metadata, "version", missing)
     with pytest.raises(EngineError, match=r"pip install 'poise-operator\[local,verl\]'"):
-        embedded.require_verl()
+        require_verl()
 
 
 @pytest.mark.parametrize(

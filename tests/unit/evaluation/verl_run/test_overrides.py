@@ -11,9 +11,10 @@ import yaml
 
 from poise_lib.errors import InvalidInputError
 from poise_lib.evaluation.verl.adapter.spec import SPEC_VARIABLE
-from poise_lib.evaluation.verl.composing import check_keys, version_problem
+from poise_lib.evaluation.verl.composing import check_keys
 from poise_lib.evaluation.verl.overrides import CANDIDATE_VARIABLE, Paths, RunDescription, describe
 from poise_lib.evaluation.verl.preparing import run_paths
+from poise_lib.evaluation.verl.versions import version_problem
 from poise_lib.resources import Search
 from poise_lib.resources.evaluation import Fidelity
 from poise_lib.resources.verl import VerlSettings

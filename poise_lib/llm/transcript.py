@@ -14,8 +14,9 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from poise_lib.artifacts.digest import canonical_json
 
 REMOVED: Final = "[removed]"
-_SHORTEST: Final = 4
-"""A shorter key is none: to remove it everywhere would tear the text apart."""
+_SHORTEST: Final = 8
+"""A shorter key is a placeholder ("none", "EMPTY", "ollama") for a server that asks for none: to remove such a word everywhere
+would tear prompts apart, and a replay would not find its questions again."""
 _PATTERNS: Final = (
     (re.compile(r"(?i)\b(authorization\"?\s*[:=]\s*\"?(?:bearer|basic)?\s*)[^\s\"',;]+"), rf"\1{REMOVED}"),
     (re.compile(r"(?i)\b(bearer\s+)[A-Za-z0-9._~+/=-]{8,}"), rf"\1{REMOVED}"),

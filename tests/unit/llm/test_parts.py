@@ -86,6 +86,12 @@ def test_the_key_is_removed_wherever_it_stands(text: str) -> None:
     assert "MY-SECRET-1" not in Scrubber(("MY-SECRET-1",)).text(text)
 
 
+@pytest.mark.parametrize("placeholder", ["none", "EMPTY", "ollama", "dummy"])
+def test_a_placeholder_for_a_key_is_an_ordinary_word(placeholder: str) -> None:
+    text = f"there is {placeholder} of it"
+    assert Scrubber((placeholder,)).text(text) == text
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -100,7 +106,7 @@ def test_what_looks_like_a_key_is_removed_too(text: str) -> None:
     assert "abcdefghijk" not in Scrubber().text(text)
 
 
-@given(st.text(min_size=4, max_size=20), st.text(max_size=50), st.text(max_size=50))
+@given(st.text(min_size=8, max_size=20), st.text(max_size=50), st.text(max_size=50))
 def test_no_transcript_holds_the_key(key: str, before: str, after: str) -> None:
     text = before + key + after
     exchange = Exchange({"messages": [{"content": text}], key: 1}, text, text, text, {key: float("nan")}, {}, text)

@@ -358,9 +358,15 @@ def judge(request: pytest.FixtureRequest, admin: Client, namespace: str, case: C
     return Judge(admin, namespace, request.getfixturevalue("widened") if case.widened else None)
 
 
+REPEATED = {("Search", ".status.objective.constraints[]")}
+"""Where the controller writes what the model of .spec.objective.constraints[] has checked."""
+
+
 def test_every_rule_has_a_case(crds: dict[str, Document]) -> None:
     covered = [(case.kind, case.path, _rule(case, crds)["rule"]) for case in CASES]
-    present = [(kind, at, rule["rule"]) for kind, crd in crds.items() for at, rule in _rules(crd)]
+    present = [
+        (kind, at, rule["rule"]) for kind, crd in crds.items() for at, rule in _rules(crd) if (kind, at) not in REPEATED
+    ]
     assert sorted(covered) == sorted(present)
     assert all(case.passes and case.refuses for case in CASES)
     assert all(case.update == ("oldSelf" in _rule(case, crds)["rule"]) for case in CASES)

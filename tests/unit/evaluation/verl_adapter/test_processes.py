@@ -28,7 +28,8 @@ PARENT = """
 import sys
 from pathlib import Path
 from poise_lib.evaluation.verl.adapter.processes import Family, descendants
-import os
+import os, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it starts in the background ignore it
 with Family() as family, open(sys.argv[2], "wb") as log:
     child = family.start([sys.executable, "-c", sys.argv[1], "stay"], cwd=Path("/"), environment=os.environ, output=log)
     while len(descendants(os.getpid())) < 3:

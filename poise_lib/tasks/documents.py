@@ -10,13 +10,15 @@ from typing import Literal
 
 from poise_lib.archive.entry import Entry
 from poise_lib.prompts.exhibits import Exhibit
-from poise_lib.resources.base import Model
+from poise_lib.resources.base import Finite, MetricName, Model, ShortText, Text
 from poise_lib.resources.candidate import CheckResult, Component, Proposal, Reflection, Revision, Verification
-from poise_lib.resources.evaluation import Engine, NanoSettings
+from poise_lib.resources.early_stop import EarlyStopping
+from poise_lib.resources.evaluation import Engine, Fidelity, NanoSettings
 from poise_lib.resources.llm import LLMSettings
 from poise_lib.resources.objective import Guard
 from poise_lib.resources.search import ConfirmedCandidate, Objective, ParentChoice, Selection, Strategy
 from poise_lib.resources.search_status import Principle
+from poise_lib.resources.verl import VerlSettings
 
 
 class SelectInput(Model):
@@ -129,23 +131,45 @@ class VerifyOutput(Model):
 
 
 class TrainInput(Model):
-    """One training run in isolation."""
+    """One training run in isolation.  What only engine verl needs is None for the embedded one."""
 
     source: str
     engine: Engine
     suite: str
     nano: NanoSettings
     seed: int
+    verl: VerlSettings | None = None
+    fidelity: Fidelity | None = None
+    """Decides how many steps of ``verl`` are trained."""
+    stopping: EarlyStopping | None = None
+    """When to end a hopeless run; None: never."""
+    reference: tuple[dict[MetricName, Finite], ...] | None = None
+    """The parent's trajectory, by step, for what compares with it."""
+
+
+class Ending(Model):
+    """Why training ended before its last step."""
+
+    reason: ShortText
+    """A CamelCase word."""
+    message: Text
+    step: int | None = None
+    """Steps that were finished."""
 
 
 class TrainOutput(Model):
-    """Digest of the trained weights, and the trajectory (advisory: untrusted code wrote it)."""
+    """Digest of the trained weights, and the trajectory (advisory: untrusted code wrote it).
 
-    policy: str
+    A run that ended early keeps its trajectory, and the weights of its last checkpoint where it left a usable one.
+    """
+
+    policy: str | None = None
     trajectory: tuple[dict[str, float], ...]
     trajectory_artifact: str
     summary: dict[str, float]
     seconds: float
+    ended: Ending | None = None
+    """None: it went to its last step."""
 
 
 class ScoreInput(Model):
@@ -156,6 +180,7 @@ class ScoreInput(Model):
     suite: str
     split: Literal["search", "confirm"]
     seed: int
+    verl: VerlSettings | None = None
 
 
 class ScoreOutput(Model):

@@ -25,6 +25,8 @@ Document = dict[str, Any]
 METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io, application/json"
 ANY_JSON: Final = "application/json, */*"
 MERGE_PATCH: Final = "application/merge-patch+json"
+ANY_VERSION: Final = "0"
+"""As ``resourceVersion`` of a list: what the server has in memory, which may be a moment old."""
 REQUEST_SECONDS: Final = 30
 WATCH_GRACE_SECONDS: Final = 30
 """After which a watch that the server should have ended is given up as dead."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from controller.api import Document
 from controller.cache import Broken, Key, parse
-from controller.jobs import JobView
+from controller.jobs import JobView, Outcome
 from poise_lib.resources import Candidate, Evaluation, Search
 from poise_lib.search.status import FINAL_SEARCH_PHASES
+from poise_lib.tasks.protocol import TaskRequest
 
 Resources = Search | Candidate | Evaluation
 
@@ -43,6 +44,13 @@ class Picture:
     evaluations: dict[str, Evaluation]
     jobs: dict[str, JobView]
     broken: list[Broken]
+    unrecorded: set[str] = field(default_factory=set)
+    """Names of Jobs whose result was read and is not noted on them yet."""
+
+    def read(self, job: JobView) -> None:
+        """A Job's result was read: that is noted on it when all else is done, for no next step waits for the note."""
+        self.jobs[job.name] = replace(job, outcome=Outcome.RESULT)
+        self.unrecorded.add(job.name)
 
     @property
     def ended(self) -> bool:
@@ -68,3 +76,8 @@ def known(picture: Picture, resource: Resources) -> Resources:
         return picture.search
     name = resource.metadata.name
     return picture.candidates[name] if isinstance(resource, Candidate) else picture.evaluations[name]
+
+
+def next_attempt(picture: Picture, request: TaskRequest) -> int:
+    """Number of the attempt that a task is started with now."""
+    return 1 + max((job.attempt for job in picture.jobs.values() if job.task == request.name), default=0)

@@ -30,7 +30,7 @@ from controller.jobs import JobState, JobView, Outcome, job_name, view
 from controller.metrics import Metrics
 from controller.namesakes import in_the_way, in_the_way_of_input
 from controller.outcomes import Judged, judge, record
-from controller.picture import Picture, Resources, World, known, whole
+from controller.picture import Picture, Resources, World, known, next_attempt, whole
 from controller.preparing import Preparations
 from controller.refusals import HOLD_SECONDS, TASKS, Refusal, can_be_told, first_in_the_way, subject
 from controller.settings import Settings
@@ -68,6 +68,8 @@ class Reconciler:
     faults: dict[Key, dict[str, TaskResult]] = field(default_factory=dict)
     """Of tasks that cannot be started whatever is tried, by name, until they are in a status."""
     refusals: dict[Key, Refusal] = field(default_factory=dict)
+    troubled: dict[Key, str] = field(default_factory=dict)
+    """Why tasks of a search did not start when they were last looked at."""
     told: set[tuple[str, str]] = field(default_factory=set)
     """Objects that nobody can read and what is wrong with them, once an Event says so."""
     untold: dict[Key, list[Happening]] = field(default_factory=dict)
@@ -112,7 +114,7 @@ class Reconciler:
             await self._prepare(key, picture)
         await self._adopt(key, picture)
         await self._inputs_are_there(key, picture)
-        troubled = await troubles.find(self.api, picture.jobs.values(), time.time()) if refusal is None else ""
+        troubled, looked = self.troubled.get(key, ""), refusal is not None
         blocked = refusal.text if refusal is not None else troubled
         for _ in range(MAX_PASSES):
             await self._judge(key, picture)
@@ -125,12 +127,17 @@ class Reconciler:
             if in_the_way and not blocked:
                 blocked = in_the_way
                 continue
-            actions = [action for action in planned if not self._held(key, picture, action)]
+            actions = without_summary([action for action in planned if not self._held(key, picture, action)])
             for action in actions:
                 if not self._held(key, picture, action) and not await self._apply(key, picture, action):
                     return LOOK_AGAIN  # the picture was old: the watch brings what we had not seen, and wakes us
             held = self.refusals.get(key)
             why = (held.text if held is not None else "") or in_the_way or troubled
+            if not actions and not looked:
+                # Only now: what has ended, and what can start, waits for no question about what stands still.
+                troubled, looked = await troubles.find(self.api, picture.jobs.values(), time.time()), True
+                self.troubled[key] = troubled
+                why = (held.text if held is not None else "") or in_the_way or troubled
             if not actions and why == blocked:
                 await self._retire(key, picture, tasks.names)
                 if held is not None:
@@ -181,7 +188,7 @@ class Reconciler:
         """The search is gone: nothing of it runs on.  Its Jobs go with it by their owner; its archive may stay."""
         self.checked.discard(key)
         self.preparations.forget(key)
-        for memory in (self.results, self.faults, self.refusals):
+        for memory in (self.results, self.faults, self.refusals, self.troubled):
             memory.pop(key, None)
         for overlay in self.overlays.values():
             overlay.written.pop(key, None)
@@ -236,6 +243,9 @@ class Reconciler:
         """Find out how finished attempts ended; what was judged once stays so."""
         results = self.results.setdefault(key, {})
         ended = [job for job in picture.jobs.values() if job.state is not JobState.RUNNING]
+        for job in [job for job in ended if job.outcome is None and job.uid in results]:
+            picture.read(job)
+        ended = [picture.jobs[job.name] for job in ended]
         open_ones = [
             job
             for job in ended
@@ -247,7 +257,10 @@ class Reconciler:
             if judged.result is not None:
                 results[job.uid] = judged.result
             if job.outcome is not judged.outcome:
-                await self._record(key, picture, job, judged)
+                if judged.result is not None:
+                    picture.read(job)
+                else:
+                    await self._record(key, picture, job, judged)
                 self.metrics.tasks.labels(key[0], job.kind, judged.outcome.value).inc()
                 log.info("task ended", task=job.task, attempt=job.attempt, outcome=judged.outcome.value,
                          problem=judged.problem)  # fmt: skip
@@ -357,6 +370,8 @@ class Reconciler:
     async def _retire(self, key: Key, picture: Picture, needed: set[str]) -> None:
         """Let Jobs go whose tasks nobody asks about: their results are in a status, or nobody wants them any more."""
         for job in list(picture.jobs.values()):
+            if job.task in needed and job.name in picture.unrecorded and job.outcome is not None:
+                await self._record(key, picture, job, Judged(job.outcome, job.problem))
             if job.task in needed or job.expiring:
                 continue
             if job.state is JobState.RUNNING:
@@ -385,6 +400,12 @@ class Reconciler:
             picture.evaluations[item.metadata.name] = item
 
 
-def next_attempt(picture: Picture, request: TaskRequest) -> int:
-    """Number of the attempt that a task is started with now."""
-    return 1 + max((job.attempt for job in picture.jobs.values() if job.task == request.name), default=0)
+def without_summary(actions: list[Action]) -> list[Action]:
+    """The actions without the search's own status where it comes last and another plan follows anyway.
+
+    That status sums up the others, and no task waits for it: it is written once, when all else is done.
+    """
+    last, before = (actions[-1], actions[:-1]) if actions else (None, [])
+    sums_up = isinstance(last, Update) and isinstance(last.resource, Search)
+    changed = any(isinstance(action, Create | Update) for action in before)
+    return before if sums_up and changed else actions

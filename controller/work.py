@@ -37,7 +37,7 @@ class WorkQueue:
     """Returns the seconds after which to look again, or None to wait for an event."""
     size: Callable[[Key], int] = lambda _: 0
     """How many objects a search has."""
-    width: int = 8
+    width: int = 16
     """Searches reconciled side by side."""
     failures: dict[Key, int] = field(default_factory=dict)
     _line: asyncio.Queue[Key] = field(default_factory=asyncio.Queue)

@@ -116,9 +116,16 @@ def view(body: Document) -> JobView | None:
         created=metadata["creationTimestamp"],
         search_uid=next((item["uid"] for item in metadata.get("ownerReferences", ()) if item["kind"] == "Search"), ""),
         expiring=deleting or "ttlSecondsAfterFinished" in body["spec"],
-        pods=sum(status.get(name, 0) for name in ("active", "succeeded", "failed", "terminating")),
+        pods=_pods(status),
         inputs=tuple(_inputs(body)),
     )
+
+
+def _pods(status: Document) -> int:
+    """Pods of a Job, those among them that have ended and are not in any of its sums yet."""
+    uncounted = status.get("uncountedTerminatedPods") or {}
+    sums = sum(status.get(name, 0) for name in ("active", "succeeded", "failed", "terminating"))
+    return int(sums) + sum(len(uncounted.get(name) or ()) for name in ("succeeded", "failed"))
 
 
 def _inputs(body: Document) -> Iterator[str]:

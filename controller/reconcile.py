@@ -46,6 +46,8 @@ MAX_PASSES: Final = 200
 """Plans in one reconcile; whoever needs more goes to the end of the line."""
 LOOK_AGAIN: Final = 30.0
 """Seconds after which a search with tasks in flight is looked at without an event: deadlines, pods that never start."""
+WELL: Final = 10.0
+"""Seconds for which tasks that start as they should are taken to do so."""
 STALE_INPUT_SECONDS: Final = 2.0
 """How long to wait for the garbage collector to take what a deleted Job has left under our names."""
 
@@ -68,8 +70,8 @@ class Reconciler:
     faults: dict[Key, dict[str, TaskResult]] = field(default_factory=dict)
     """Of tasks that cannot be started whatever is tried, by name, until they are in a status."""
     refusals: dict[Key, Refusal] = field(default_factory=dict)
-    troubled: dict[Key, str] = field(default_factory=dict)
-    """Why tasks of a search did not start when they were last looked at."""
+    troubled: dict[Key, tuple[str, float]] = field(default_factory=dict)
+    """Why tasks of a search did not start when they were last looked at, and until when that is not asked again."""
     told: set[tuple[str, str]] = field(default_factory=set)
     """Objects that nobody can read and what is wrong with them, once an Event says so."""
     untold: dict[Key, list[Happening]] = field(default_factory=dict)
@@ -114,7 +116,8 @@ class Reconciler:
             await self._prepare(key, picture)
         await self._adopt(key, picture)
         await self._inputs_are_there(key, picture)
-        troubled, looked = self.troubled.get(key, ""), refusal is not None
+        troubled, well_until = self.troubled.get(key, ("", 0.0))
+        looked = refusal is not None or time.monotonic() < well_until
         blocked = refusal.text if refusal is not None else troubled
         for _ in range(MAX_PASSES):
             await self._judge(key, picture)
@@ -136,7 +139,8 @@ class Reconciler:
             if not actions and not looked:
                 # Only now: what has ended, and what can start, waits for no question about what stands still.
                 troubled, looked = await troubles.find(self.api, picture.jobs.values(), time.time()), True
-                self.troubled[key] = troubled
+                asked = bool(troubles.overdue(picture.jobs.values(), time.time()))
+                self.troubled[key] = troubled, time.monotonic() + WELL if asked and not troubled else 0.0
                 why = (held.text if held is not None else "") or in_the_way or troubled
             if not actions and why == blocked:
                 await self._retire(key, picture, tasks.names)

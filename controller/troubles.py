@@ -21,11 +21,14 @@ _LONG: Final = (TaskKind.TRAIN.value, TaskKind.SCORE.value)
 """Kinds that work for long, and are looked at last."""
 
 
+def overdue(jobs: Iterable[JobView], now: float) -> list[JobView]:
+    """Those that run for so long that they may stand still."""
+    return [job for job in jobs if job.state is JobState.RUNNING and age(job, now) >= PATIENCE]
+
+
 async def find(api: Api, jobs: Iterable[JobView], now: float) -> str:
     """One sentence on what keeps tasks from starting; empty when all is well."""
-    slow = [job for job in jobs if job.state is JobState.RUNNING and age(job, now) >= PATIENCE]
-    if not slow:
-        return ""
+    slow = overdue(jobs, now)
     if (job := next((job for job in slow if job.pods == 0), None)) is not None:
         refused = await _refused(api, job)
         if refused:

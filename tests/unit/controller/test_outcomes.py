@@ -259,3 +259,19 @@ def test_pauses_grow_and_are_bounded() -> None:
     assert pauses[FREE_DISRUPTIONS] == 0.0
     assert pauses[FREE_DISRUPTIONS + 1] > 0.0
     assert pauses[-1] == LONGEST_PAUSE
+
+
+@pytest.mark.parametrize(
+    ("status", "pods"),
+    [
+        ({}, 0),
+        ({"active": 1}, 1),
+        ({"uncountedTerminatedPods": {"succeeded": ["a"]}}, 1),  # ended, and in none of the sums yet
+        ({"failed": 1, "terminating": 1, "uncountedTerminatedPods": {"succeeded": [], "failed": ["b"]}}, 3),
+        ({"succeeded": 1, "uncountedTerminatedPods": {}}, 1),
+    ],
+)
+def test_a_pod_that_has_ended_is_counted_at_every_moment(status: dict[str, object], pods: int) -> None:
+    found = view(job_document(status=status))
+    assert found is not None
+    assert found.pods == pods

@@ -6,16 +6,17 @@ from dataclasses import dataclass
 
 from poise_lib.archive.objective import guards_of
 from poise_lib.archive.utility import feasible, utility
-from poise_lib.resources import Candidate
+from poise_lib.resources import Candidate, Evaluation
 from poise_lib.resources.candidate import CandidatePhase
-from poise_lib.resources.evaluation import EvaluationPhase, Fidelity
+from poise_lib.resources.evaluation import FINAL_EVALUATION_PHASES, EvaluationPhase, Fidelity
 from poise_lib.resources.objective import Objective
 from poise_lib.resources.search import ConfirmedCandidate
 from poise_lib.resources.suites import SUITES
 from poise_lib.search.actions import Action, StartTask
-from poise_lib.search.candidates import ensure_evaluations
+from poise_lib.search.gpus import begun, no_room
 from poise_lib.search.naming import confirmation_seeds, evaluation_name
 from poise_lib.search.observed import Observed
+from poise_lib.search.runs import ensure_evaluations
 from poise_lib.search.steps import Done, GivenUp, Waiting, mark, step
 from poise_lib.tasks.documents import ConcludeInput, ConcludeOutput
 from poise_lib.tasks.protocol import TaskKind
@@ -65,6 +66,12 @@ def plan_confirmation(observed: Observed) -> Conclusion:
         actions += missing
         ended = ended and runs is not None
     if not ended:
+        held_up = no_room(observed, Fidelity.CONFIRM) if not actions else None
+        waiting = _not_final((root, *arms), seeds, observed)
+        if held_up is not None and not any(begun(run, observed) for run in waiting):
+            whole_count = (1 + len(arms)) * len(seeds)
+            message = f"{held_up.message}; {whole_count - len(waiting)} of {whole_count} confirmation runs finished"
+            return Conclusion(ended=True, message=f"{message}, so that the best are not confirmed: raise it to go on")
         return Conclusion(actions=tuple(actions))
     baseline = _utilities(root, seeds, observed)
     scores = {arm.metadata.name: _utilities(arm, seeds, observed) for arm in arms}
@@ -98,6 +105,12 @@ def plan_confirmation(observed: Observed) -> Conclusion:
             return Conclusion(ended=True, message=fault.message)
         case Waiting(start):
             return Conclusion(actions=(StartTask(start),) if start is not None else ())
+
+
+def _not_final(arms: tuple[Candidate, ...], seeds: tuple[int, ...], observed: Observed) -> list[Evaluation]:
+    names = [evaluation_name(arm.metadata.name, Fidelity.CONFIRM, seed) for arm in arms for seed in seeds]
+    runs = [observed.evaluations[name] for name in names if name in observed.evaluations]
+    return [run for run in runs if run.status.phase not in FINAL_EVALUATION_PHASES]
 
 
 def _nothing_to_compare_with(root: Candidate, seeds: tuple[int, ...], observed: Observed) -> str:

@@ -17,6 +17,7 @@ import gzip
 import os
 import sys
 import tempfile
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -31,7 +32,7 @@ from poise_lib.errors import PoiseError, StateError
 from poise_lib.resources.messages import first_problem
 from poise_lib.sandbox import Delivered, Delivering, Received, SandboxRun, fork_at, go_offline, run, spawn
 from poise_lib.tasks.context import Fault, TaskContext
-from poise_lib.tasks.protocol import TaskFault, TaskRequest, TaskResult, frame, progress_line
+from poise_lib.tasks.protocol import TaskFault, TaskKind, TaskRequest, TaskResult, frame, progress_line
 from poise_lib.tasks.room import Roomy
 
 KNOWN_FILE = "known"
@@ -73,11 +74,15 @@ def execute(request: TaskRequest, context: TaskContext) -> tuple[TaskResult, boo
         from poise_lib.tasks.asking import purse_of
 
         context = replace(context, purse=purse_of(request, context.store))
+    started = time.monotonic()
     try:
         output = handle(request, context)
     except Fault as fault:
         told = TaskFault(reason=fault.reason, message=str(fault)[:2000])
-        return TaskResult(fault=told, artifacts=_talks(request, context), spend=context.spend), fault.keep
+        costly = request.kind in (TaskKind.TRAIN, TaskKind.SCORE)
+        seconds = round(time.monotonic() - started, 3) if costly else None
+        failed = TaskResult(fault=told, artifacts=_talks(request, context), spend=context.spend, seconds=seconds)
+        return failed, fault.keep
     artifacts = _talks(request, context) or tuple(context.artifacts)
     return TaskResult(output=output, artifacts=artifacts, spend=context.spend), True
 

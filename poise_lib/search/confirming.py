@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from poise_lib.archive.objective import guards_of
@@ -13,7 +14,7 @@ from poise_lib.resources.objective import Objective
 from poise_lib.resources.search import ConfirmedCandidate
 from poise_lib.resources.suites import SUITES
 from poise_lib.search.actions import Action, StartTask
-from poise_lib.search.gpus import begun, no_room
+from poise_lib.search.gpus import CAP, begun, no_room
 from poise_lib.search.naming import confirmation_seeds, evaluation_name
 from poise_lib.search.observed import Observed
 from poise_lib.search.runs import ensure_evaluations
@@ -69,9 +70,9 @@ def plan_confirmation(observed: Observed) -> Conclusion:
         held_up = no_room(observed, Fidelity.CONFIRM) if not actions else None
         waiting = _not_final((root, *arms), seeds, observed)
         if held_up is not None and not any(begun(run, observed) for run in waiting):
-            whole_count = (1 + len(arms)) * len(seeds)
-            message = f"{held_up.message}; {whole_count - len(waiting)} of {whole_count} confirmation runs finished"
-            return Conclusion(ended=True, message=f"{message}, so that the best are not confirmed: raise it to go on")
+            total = (1 + len(arms)) * len(seeds)
+            finished = f"{total - len(waiting)} of {total} confirmation runs finished"
+            return Conclusion(ended=True, message=f"{finished}: raise {CAP} to have the best confirmed")
         return Conclusion(actions=tuple(actions))
     baseline = _utilities(root, seeds, observed)
     scores = {arm.metadata.name: _utilities(arm, seeds, observed) for arm in arms}
@@ -79,7 +80,7 @@ def plan_confirmation(observed: Observed) -> Conclusion:
     if len(baseline) < 2:
         return Conclusion(ended=True, message=_nothing_to_compare_with(root, seeds, observed))
     if not whole:
-        return Conclusion(ended=True, message="no contender finished all of its confirmation runs")
+        return Conclusion(ended=True, message=_no_contender_left(arms, observed))
     known = _known(observed, frozenset(whole), len(baseline), len(arms))
     if known:
         return Conclusion(ended=True, confirmed=known, picked=len(arms))
@@ -107,10 +108,22 @@ def plan_confirmation(observed: Observed) -> Conclusion:
             return Conclusion(actions=(StartTask(start),) if start is not None else ())
 
 
-def _not_final(arms: tuple[Candidate, ...], seeds: tuple[int, ...], observed: Observed) -> list[Evaluation]:
+def _not_final(arms: Sequence[Candidate], seeds: tuple[int, ...], observed: Observed) -> list[Evaluation]:
     names = [evaluation_name(arm.metadata.name, Fidelity.CONFIRM, seed) for arm in arms for seed in seeds]
     runs = [observed.evaluations[name] for name in names if name in observed.evaluations]
     return [run for run in runs if run.status.phase not in FINAL_EVALUATION_PHASES]
+
+
+def _no_contender_left(arms: Sequence[Candidate], observed: Observed) -> str:
+    """Why there is no verdict when each contender lacks a run."""
+    names = {arm.metadata.name for arm in arms}
+    failed = [
+        run
+        for _, run in sorted(observed.evaluations.items())
+        if run.spec.candidate in names and run.spec.fidelity is Fidelity.CONFIRM and run.status.reason
+    ]
+    why = f"; {failed[0].metadata.name}: {failed[0].status.reason}: {failed[0].status.message}" if failed else ""
+    return f"no contender finished all of its confirmation runs{why}"
 
 
 def _nothing_to_compare_with(root: Candidate, seeds: tuple[int, ...], observed: Observed) -> str:

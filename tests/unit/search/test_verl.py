@@ -96,42 +96,42 @@ def test_training_and_scoring_get_the_settings_and_training_its_fidelity() -> No
 def test_only_full_runs_of_children_are_compared_and_with_the_parent_s_run_of_their_seed() -> None:
     world = Inputs(verl_search({"seeds": 2}))
     finished(world)
-    for name, given in world.inputs.items():
+    for name, document in world.inputs.items():
         if not name.endswith("-train"):
             continue
-        rules, child = given["stopping"], not name.startswith("s-000-0")
+        rules, child = document["stopping"], not name.startswith("s-000-0")
         compared = child and "-full-" in name
         assert rules["hopeless"]["enabled"] is compared, name
-        assert ("reference" in given) is compared, name
+        assert ("reference" in document) is compared, name
         assert rules["nonFinite"] is True
         assert rules["kl"]["enabled"] is ("-confirm-" not in name)
         if compared:
-            assert given["reference"] == CURVE
+            assert document["reference"] == CURVE
 
 
 def test_a_parent_without_a_curve_is_no_reference() -> None:
     world = Inputs(verl_search(), answer)
     finished(world)
-    full = [given for name, given in world.inputs.items() if name.endswith("-full-0-train")]
+    full = [document for name, document in world.inputs.items() if name.endswith("-full-0-train")]
     assert len(full) > 2
-    assert not any("reference" in given for given in full)
+    assert not any("reference" in document for document in full)
 
 
 def test_early_stopping_is_off_by_a_switch() -> None:
     world = Inputs(verl_search({"earlyStopping": {"enabled": False}}))
     finished(world)
-    trainings = [given for name, given in world.inputs.items() if name.endswith("-train")]
+    trainings = [document for name, document in world.inputs.items() if name.endswith("-train")]
     assert trainings
-    assert not any("stopping" in given or "reference" in given for given in trainings)
+    assert not any("stopping" in document or "reference" in document for document in trainings)
 
 
 def test_a_run_of_engine_nano_is_told_nothing_of_this() -> None:
     world = Inputs(make_search(budget={"candidates": 3}))
     finished(world)
-    trainings = [given for name, given in world.inputs.items() if name.endswith("-train")]
-    assert all(given.keys() == {"source", "engine", "suite", "nano", "seed"} for given in trainings)
-    scores = [given for name, given in world.inputs.items() if name.endswith("-score")]
-    assert all(given.keys() == {"policy", "engine", "suite", "split", "seed"} for given in scores)
+    trainings = [document for name, document in world.inputs.items() if name.endswith("-train")]
+    assert all(document.keys() == {"source", "engine", "suite", "nano", "seed"} for document in trainings)
+    scores = [document for name, document in world.inputs.items() if name.endswith("-score")]
+    assert all(document.keys() == {"policy", "engine", "suite", "split", "seed"} for document in scores)
     assert world.search.status.gpus is None
 
 

@@ -161,7 +161,12 @@ class VerlCheckpoints(Model):
     """When training is saved; the last step always is, because it is what is scored."""
 
     every: int = Field(20, ge=1, le=100_000, description="Steps: what a pre-empted run loses at most.")
-    keep: int = Field(1, ge=1, le=100, description="How many of the newest stay on the volume.")
+    keep: int = Field(
+        1,
+        ge=1,
+        le=100,
+        description="How many of the newest stay on the volume, two at least: one of them is always whole.",
+    )
 
 
 class Logger(StrEnum):

@@ -8,7 +8,6 @@ the run: the process is told when its starter dies, whatever of, and ends what i
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import resource
 import signal
@@ -17,15 +16,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Final
 
 from poise_lib.errors import SandboxError
-from poise_lib.sandbox import libc
 from poise_lib.sandbox.model import Limits, SandboxResult
 from poise_lib.sandbox.outputs import printable
 
+_PROCESS: Final = "poise_lib.sandbox.unconfined_process"
 _MAX_LINE: Final = 64 * 1024
 _TAIL: Final = 8 * 1024
 _GRACE_SECONDS: Final = 60.0
@@ -49,7 +48,7 @@ def run_unconfined(
     workdir = workdir.resolve()
     if not workdir.is_dir():
         raise SandboxError(f"the work directory {workdir} is not a folder")
-    command = [sys.executable, "-m", __name__, entry, os.fspath(workdir), str(os.getpid())]
+    command = [sys.executable, "-m", _PROCESS, entry, os.fspath(workdir), str(os.getpid())]
     started, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     with tempfile.TemporaryFile() as errors:
         try:
@@ -130,18 +129,3 @@ def _reason(code: int, told: str, limit: float | None) -> str:
     last = next((line.strip() for line in reversed(told.splitlines()) if line.strip()), "")[:500]
     ending = f"exit code {code}" if code > 0 else f"signal {signal.Signals(-code).name}"
     return f"The run ended with {ending}. {last}".strip()
-
-
-def main(arguments: Sequence[str]) -> int:
-    """The process itself: ``python -m poise_lib.sandbox.unconfined MODULE:FUNCTION WORKDIR PARENT``."""
-    entry, workdir, parent = arguments
-    libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != int(parent):
-        return 1
-    module, _, function = entry.partition(":")
-    getattr(importlib.import_module(module), function)(Path(workdir))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -149,11 +149,11 @@ class _Run:
 
     def _hear(self, record: dict[str, float]) -> None:
         """Take the record of the next step; one that is known, from before a restart, is dropped."""
-        step = record.get(STEP, math.nan)
-        if step != len(self.records):
+        if record.get(STEP) != len(self.records):
             return
-        self.records.append({name: value for name, value in record.items() if name not in TIMES})
-        line = j.Progress(steps=self._steps, record=self.records[-1])
+        kept = {name: value for name, value in record.items() if name not in TIMES and math.isfinite(value)}
+        self.records.append(kept)
+        line = j.Progress(steps=self._steps, record=kept)
         print(line.model_dump_json(by_alias=True), flush=True)  # noqa: T201 - standard output is the progress protocol
         stop = self._watch.see(record) if self._watch is not None else None
         if stop is not None:
@@ -187,7 +187,7 @@ def last_checkpoint(folder: Path) -> int | None:
         step = int((folder / _TRACKER).read_text(encoding="utf-8").strip())
     except (OSError, ValueError):
         return None
-    return step if (folder / f"global_step_{step}").is_dir() else None
+    return step if (folder / f"global_step_{step}" / "actor").is_dir() else None
 
 
 def hand_in(checkpoints: Path, workdir: Path) -> None:

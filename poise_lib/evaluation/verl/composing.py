@@ -54,13 +54,21 @@ def check_keys(run: RunDescription, config: Mapping[str, Any]) -> None:
     for override in run.overrides:
         plain = override.key.lstrip("+")
         parent = plain.rpartition(".")[0]
-        if plain in known or (override.key.startswith("+") and isinstance(known.get(parent), Mapping)):
+        # Ours may add a whole group: VeRL's data classes know more keys than its files list.
+        groups = (parent,) if override.raw else (parent, parent.rpartition(".")[0])
+        added = override.key.startswith("+") and any(_takes_more(group, known) for group in groups)
+        if plain in known or added:
             continue
-        where = override.source if override.raw else f"{FIELD}: {override.key}, written for another version of VeRL,"
+        where = override.source if override.raw else f"{FIELD}: {override.key}, written for another version of VeRL"
         hint = nearest(plain, known)
         if not hint and isinstance(known.get(parent), Mapping):
             hint = f"; +{plain} adds a key that VeRL's own configuration does not list"
         raise InvalidInputError(f"{where}: is no key of VeRL {installed_version() or ''}".rstrip() + hint)
+
+
+def _takes_more(parent: str, known: Mapping[str, Any]) -> bool:
+    """Whether a key may be added there: to a group, or to one that VeRL knows and leaves empty."""
+    return parent in known and (known[parent] is None or isinstance(known[parent], Mapping))
 
 
 def nearest(key: str, known: Mapping[str, Any]) -> str:

@@ -256,7 +256,8 @@ def _trainer(settings: VerlSettings, paths: Paths, name: str, fidelity: Fidelity
         ("trainer.total_epochs", epochs, passes),
         ("trainer.total_training_steps", steps, counted),
         ("trainer.save_freq", settings.checkpoints.every, "checkpoints.every"),
-        ("trainer.max_actor_ckpt_to_keep", settings.checkpoints.keep, "checkpoints.keep"),
+        # VeRL removes the one before the last before it notes the last one as whole: of two, one always is.
+        ("trainer.max_actor_ckpt_to_keep", max(2, settings.checkpoints.keep), "checkpoints.keep"),
         ("trainer.default_local_dir", paths.checkpoints, "a restart goes on from its last checkpoint"),
         ("trainer.resume_mode", "auto", "a restart goes on from its last checkpoint"),
         ("trainer.val_before_train", False, "no benchmark is ever shown to training"),

@@ -168,7 +168,10 @@ def follow(path: Path, alive: Callable[[], bool]) -> Iterator[str]:
 
 
 def parsed(line: str) -> Record | None:
-    """A line of VeRL's JSON-lines logger as a record of the trajectory; None when it is anything else."""
+    """A line of VeRL's JSON-lines logger as a record of the trajectory; None when it is anything else.
+
+    What is not finite is in it, for what watches over the run.
+    """
     if len(line) > _MAX_LINE:
         return None
     try:
@@ -178,7 +181,7 @@ def parsed(line: str) -> Record | None:
         return None
     if not isinstance(data, dict):
         return None
-    record = record_of(data, step - 1)
+    record = record_of(data, step - 1, finite=False)
     return record if 1 < len(record) <= _MAX_METRICS else None
 
 
@@ -193,7 +196,9 @@ def failure(folder: Path, code: int) -> Exception:
         account = json.loads(sandbox.read_output(folder, FAILURE, 1024**2))
         kind, message = str(account["kind"]), str(account["message"])
     except (SandboxError, ValueError, KeyError, TypeError):
-        return EngineError(f"VeRL ended with exit code {code} and gave no account of it; its log ends with: {_end_of(folder)}")
+        return EngineError(
+            f"VeRL ended with exit code {code} and gave no account of it; its log ends with: {_end_of(folder)}"
+        )
     if kind == "candidate":
         return CandidateError(message)
     return InvalidInputError(message) if kind == "settings" else EngineError(message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,7 +121,10 @@ def test_lines_of_verls_logger_become_records() -> None:
         "training/global_step": 3,
     }
     record = launch.parsed(json.dumps({"step": 3, "data": data}))
+    assert record is not None
+    assert math.isnan(record.pop(names.ACCURACY))
     assert record == {names.STEP: 2.0, names.ENTROPY: 0.5, "candidate/kl": 0.2}
+    assert names.ACCURACY not in record_of(data, 2)
     for line in ("", "[]", "{}", '{"step": "x", "data": {}}', '{"step": 1, "data": 3}', "[" * 100_000):
         assert launch.parsed(line) is None
 
@@ -187,7 +191,9 @@ def test_the_suite_knows_the_problems_that_the_tiny_base_brings() -> None:
 
 def test_a_ray_cluster_that_is_there_is_joined() -> None:
     omegaconf = pytest.importorskip("omegaconf", reason="comes with VeRL: make verl")
-    given = {"ray_kwargs": {"ray_init": {"num_cpus": 8, "num_gpus": 1, "object_store_memory": 1, "log_to_driver": True}}}
+    given = {
+        "ray_kwargs": {"ray_init": {"num_cpus": 8, "num_gpus": 1, "object_store_memory": 1, "log_to_driver": True}}
+    }
     config = omegaconf.OmegaConf.create(given)
     join_cluster(config, None)
     assert config == given

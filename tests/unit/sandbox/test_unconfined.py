@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -46,15 +47,17 @@ def test_what_the_listener_raises_ends_the_run(tmp_path: Path) -> None:
 
 
 def test_it_ends_when_its_starter_is_killed(tmp_path: Path) -> None:
-    starter = f"from poise_lib.sandbox import *\nfrom pathlib import Path\nrun_unconfined('{HERE}:tells_its_number_and_waits', Path({str(tmp_path)!r}), Limits(9, 600, 9, 9), lambda line: print(line, flush=True))"
-    with subprocess.Popen([sys.executable, "-c", starter], stdout=subprocess.PIPE, text=True) as process:
+    entry = f"{HERE}:tells_its_number_and_waits"
+    starter = (
+        "import sys; from pathlib import Path; from poise_lib.sandbox import Limits, run_unconfined;"
+        "run_unconfined(sys.argv[1], Path(sys.argv[2]), Limits(9, 600, 9, 9), lambda line: print(line, flush=True))"
+    )
+    with subprocess.Popen([sys.executable, "-c", starter, entry, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         below = int(process.stdout.readline())
         descriptor = os.pidfd_open(below)
         process.kill()
     try:
-        import select
-
         assert select.select([descriptor], [], [], 60.0)[0], "the run outlives its starter"
     finally:
         os.close(descriptor)

@@ -133,7 +133,7 @@ def test_what_keeps_a_run_from_beginning_is_a_fault(
 def test_a_base_that_is_not_there(tmp_path: Path, settings: dict[str, Any]) -> None:
     settings["model"]["path"] = "/models/none"
     for request in (training(settings), scoring(settings)):
-        with pytest.raises(Fault, match="model.path: /models/none: there is no such folder; mount it") as caught:
+        with pytest.raises(Fault, match=r"model\.path: /models/none: there is no such folder; mount it") as caught:
             verl_handled(tmp_path, request)
         assert (caught.value.reason, caught.value.keep) == ("ModelMissing", False)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def writes(workdir: Path) -> None:
-    print("one\ntwo\x1b[2J", flush=True)
+    print("one\ntwo\x1b[2J", flush=True)  # noqa: T201 - what is tested
     (workdir / "file").write_text("content")
 
 
@@ -21,5 +21,5 @@ def waits(workdir: Path) -> None:
 
 
 def tells_its_number_and_waits(workdir: Path) -> None:
-    print(os.getpid(), flush=True)
+    print(os.getpid(), flush=True)  # noqa: T201 - what is tested
     signal.pause()

@@ -30,7 +30,7 @@ from poise_lib.evaluation.verl.adapter.spec import CandidateSpec
 from poise_lib.evaluation.verl.composing import check_keys_here
 from poise_lib.evaluation.verl.overrides import describe, steps_asked
 from poise_lib.evaluation.verl.preflight import Problem, Unusable, look, problems, resolve_model
-from poise_lib.evaluation.verl.preparing import prepare_training_data, run_paths
+from poise_lib.evaluation.verl.preparing import check_reward, prepare_training_data, run_paths
 from poise_lib.names import (
     REASON_DATA_INVALID,
     REASON_MODEL_MISSING,
@@ -127,6 +127,7 @@ class _Run:
         paths = replace(
             run_paths(settings, self._folder), model=str(model.absolute()), checkpoints=str(self.checkpoints.absolute())
         )
+        _blamed(REASON_DATA_INVALID, lambda: check_reward(settings, paths))
         source = (self._workdir / j.SOURCE_FILE).read_text(encoding="utf-8")
         CandidateSpec(name=task.name, source=source, hyper=task.hyper).write(Path(paths.candidate))
         described = describe(settings, paths, name=task.name, fidelity=task.fidelity, seed=task.seed)

@@ -52,7 +52,9 @@ def test_it_ends_when_its_starter_is_killed(tmp_path: Path) -> None:
         "import sys; from pathlib import Path; from poise_lib.sandbox import Limits, run_unconfined;"
         "run_unconfined(sys.argv[1], Path(sys.argv[2]), Limits(9, 600, 9, 9), lambda line: print(line, flush=True))"
     )
-    with subprocess.Popen([sys.executable, "-c", starter, entry, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", starter, entry, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         below = int(process.stdout.readline())
         descriptor = os.pidfd_open(below)

@@ -21,6 +21,8 @@ from typing import Any, Final
 import torch
 
 from poise_lib.algorithms.registry import zoo_source
+from poise_lib.evaluation.verl import child
+from poise_lib.evaluation.verl.adapter import embedded
 from poise_lib.evaluation.verl.adapter.embedded import TinySettings, train_tiny
 from poise_lib.evaluation.verl.adapter.spec import CandidateSpec
 
@@ -40,15 +42,16 @@ VERL_FIGURES: Final = {
 def trained(name: str, settings: TinySettings, logs: Path) -> dict[str, Any]:
     """Scores, speed and memory of one run."""
     folder = Path(tempfile.mkdtemp(prefix="poise-gpu-"))
+    run = folder / embedded.RUN / child.RUN
     label = f"{name}-{settings.shape}"
     spec = CandidateSpec(name=name, source=zoo_source(name), hyper={})
     try:
         report = train_tiny(spec, settings, folder, on_stage=lambda text: print(f"{label}: {text}", flush=True))
-        records = [json.loads(line)["data"] for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
+        records = [json.loads(line)["data"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     finally:
         for file in ("verl.log", "metrics.jsonl"):
-            if (folder / "run" / file).exists():
-                shutil.copyfile(folder / "run" / file, logs / f"{label}-{file}")
+            if (run / file).exists():
+                shutil.copyfile(run / file, logs / f"{label}-{file}")
         shutil.rmtree(folder, ignore_errors=True)
     later = records[WARM:]
     figures = {

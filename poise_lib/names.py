@@ -53,6 +53,7 @@ REASON_TASKS_DO_NOT_START: Final = "TasksDoNotStart"
 REASON_CANDIDATES_SPENT: Final = "CandidatesSpent"
 REASON_PATIENCE_SPENT: Final = "PatienceSpent"
 REASON_DEADLINE_REACHED: Final = "DeadlineReached"
+REASON_GPU_BUDGET_SPENT: Final = "GPUBudgetSpent"
 REASON_BASELINE_FAILED: Final = "BaselineFailed"
 REASON_ENGINE_NOT_READY: Final = "EngineNotReady"
 REASON_NO_PROPOSALS: Final = "NoProposals"
@@ -63,7 +64,43 @@ REASON_VERIFICATION_FAILED: Final = "VerificationFailed"
 REASON_DUPLICATE: Final = "Duplicate"
 REASON_TRAINING_FAILED: Final = "TrainingFailed"
 REASON_COLLAPSED: Final = "Collapsed"
+REASON_NON_FINITE: Final = "NonFinite"
+REASON_KL_BLOW_UP: Final = "KLBlowUp"
+REASON_ENTROPY_COLLAPSE: Final = "EntropyCollapse"
+REASON_FORMAT_COLLAPSE: Final = "FormatCollapse"
+REASON_HOPELESS: Final = "Hopeless"
+EARLY_STOPS: Final = frozenset(
+    {
+        REASON_NON_FINITE,
+        REASON_KL_BLOW_UP,
+        REASON_ENTROPY_COLLAPSE,
+        REASON_FORMAT_COLLAPSE,
+        REASON_HOPELESS,
+    }
+)
+"""What :mod:`poise_lib.evaluation.stopping` ends a training run for."""
 REASON_SCORING_FAILED: Final = "ScoringFailed"
+REASON_TIME_LIMIT_REACHED: Final = "TimeLimitReached"
+REASON_ENGINE_MISSING: Final = "EngineMissing"
+"""What trains or scores is not installed, or of a version that was not tested."""
+REASON_MODEL_MISSING: Final = "ModelMissing"
+REASON_DATA_INVALID: Final = "DataInvalid"
+"""Training data or benchmark problems are missing, or are not what the settings say."""
+REASON_GPU_MISSING: Final = "GPUMissing"
+REASON_GPU_TOO_SMALL: Final = "GPUTooSmall"
+REASON_SETTINGS_INVALID: Final = "SettingsInvalid"
+"""VeRL does not take an override, or the values do not go together."""
+ENGINE_UNUSABLE: Final = frozenset(
+    {
+        REASON_ENGINE_MISSING,
+        REASON_MODEL_MISSING,
+        REASON_DATA_INVALID,
+        REASON_GPU_MISSING,
+        REASON_GPU_TOO_SMALL,
+        REASON_SETTINGS_INVALID,
+    }
+)
+"""What keeps every candidate from being trained or scored, and no candidate is to blame for."""
 REASON_EVALUATION_FAILED: Final = "EvaluationFailed"
 REASON_LITERATURE_INVALID: Final = "LiteratureInvalid"
 REASON_LLM_FAILED: Final = "LLMFailed"

@@ -19,7 +19,9 @@ from poise_lib.artifacts.store import disk_errors
 from poise_lib.errors import StateError
 from poise_lib.llm.config import ENVIRONMENT
 from poise_lib.local.state import StateDir
-from poise_lib.tasks.protocol import MAX_RESULT_BYTES, FrameReader, TaskRequest, TaskResult, time_limit
+from poise_lib.resources.base import seconds
+from poise_lib.resources.evaluation import Engine
+from poise_lib.tasks.protocol import MAX_RESULT_BYTES, FrameReader, TaskKind, TaskRequest, TaskResult, time_limit
 
 _PASSED_ON = (
     "PATH",
@@ -32,6 +34,11 @@ _PASSED_ON = (
     "LD_LIBRARY_PATH",
     "SSL_CERT_FILE",
 )
+_FOR_VERL = ("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "XDG_CACHE_HOME")
+_FOR_VERL_PREFIXES = ("NCCL_", "NVIDIA_", "VLLM_")
+"""What training and scoring of language models look at beside that; no key is among it."""
+_BESIDE_TRAINING = 2 * 3600.0
+"""Seconds for data, VeRL's start and handing in, beside a training's own limit."""
 _STDERR_TAIL = 2000
 
 
@@ -61,7 +68,18 @@ def _environment(request: TaskRequest) -> dict[str, str]:
     """What a task's process sees of ours: one thread for numerical libraries, and a key only where a model is asked."""
     wanted = (*_PASSED_ON, *ENVIRONMENT) if request.asks_a_model else _PASSED_ON
     kept = {name: os.environ[name] for name in wanted if name in os.environ}
+    if request.input.get("engine") == Engine.VERL.value:
+        kept |= {name: os.environ[name] for name in os.environ if name.startswith(_FOR_VERL_PREFIXES)}
+        kept |= {name: os.environ[name] for name in _FOR_VERL if name in os.environ}
     return {**kept, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PYTHONHASHSEED": "0"}
+
+
+def _limit(request: TaskRequest) -> float:
+    """Seconds after which the task is ended; a training by VeRL has the limit that its settings give, and ends itself."""
+    verl = request.input.get("verl") or {}
+    given = verl.get("timeLimit") if request.kind is TaskKind.TRAIN else None
+    usual = float(time_limit(request.kind, asks_a_model=request.asks_a_model))
+    return usual if given is None else max(usual, seconds(given) + _BESIDE_TRAINING)
 
 
 def _describe_exit(code: int) -> str:
@@ -90,11 +108,12 @@ async def run_task(
         work.mkdir(parents=True)
         log.parent.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "poise_lib.tasks", "--store", str(state.artifacts.root), "--work", str(work)]
+    command += ["--checkpoints", str(state.root / "checkpoints")]
     command += ["--attempt", attempt, "--parent", str(os.getpid()), "--fence", f"{state.root / 'run'}={token}"]
     if fork_server is not None:
         command += ["--fork-server", str(fork_server)]
     reader = FrameReader(attempt)
-    limit = time_limit(request.kind, asks_a_model=request.asks_a_model)
+    limit = _limit(request)
     try:
         with disk_errors(log), log.open("ab") as errors:
             process = await asyncio.create_subprocess_exec(
@@ -110,7 +129,7 @@ async def run_task(
             async with asyncio.timeout(limit):
                 await _converse(process, request, reader, task, on_progress)
         except TimeoutError:
-            return Outcome(None, f"it took longer than {limit} s")
+            return Outcome(None, f"it took longer than {limit:g} s")
         except (ValueError, asyncio.LimitOverrunError) as error:
             return Outcome(None, f"its output could not be read: {error}")
         finally:

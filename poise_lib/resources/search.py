@@ -26,6 +26,7 @@ from poise_lib.resources.base import (
     Text,
     cel,
 )
+from poise_lib.resources.early_stop import EarlyStopping
 from poise_lib.resources.evaluation import Engine, NanoSettings, check_engine, engine_rules
 from poise_lib.resources.objective import (
     WEIGHT_TOLERANCE,
@@ -47,7 +48,7 @@ from poise_lib.resources.search_status import (
 )
 from poise_lib.resources.suites import SUITES, suites_of
 from poise_lib.resources.template import PodTemplate
-from poise_lib.resources.verl import VerlSettings
+from poise_lib.resources.verl import Platform, VerlSettings
 
 __all__ = [
     "FIXED_FIELDS",
@@ -246,6 +247,10 @@ class EvaluationSettings(Model):
     probe: bool = Field(False, description="Whether a probe run must finish without collapse before the full one.")
     fidelities: Fidelities = Field(default_factory=Fidelities, description="Training protocols of engine nano.")
     verl: VerlSettings | None = Field(None, description="Training protocol of engine verl.")
+    early_stopping: EarlyStopping = Field(
+        default_factory=EarlyStopping,
+        description="When training by engine verl ends before its last step; engine nano always goes to its last.",
+    )
     confirmation: Confirmation = Field(default_factory=Confirmation, description="Check of the winner.")
     template: PodTemplate = Field(
         default_factory=PodTemplate, description="Where and with what tasks run in a cluster; no effect elsewhere."
@@ -288,6 +293,13 @@ class Budget(Model):
         le=1e9,
         alias="llmCostUSD",
         description="US dollars for the language model; no cap when missing. The model's price must be known.",
+    )
+    gpu_hours: Finite | None = Field(
+        None,
+        gt=0.0,
+        le=1e9,
+        description="GPU hours (GPUs times wall time) of training and scoring by engine verl on platform cuda, confirmation included; no "
+        "cap when missing. No training starts that is expected to exceed it.",
     )
 
 
@@ -358,10 +370,21 @@ def _metric_rules() -> list[JsonValue]:
     return rules
 
 
+_IDLE_GPU_HOURS = (
+    "budget.gpuHours caps engine verl on platform cuda, and this search uses no GPU; remove budget.gpuHours"
+)
+_IDLE_GPU_HOURS_RULE: JsonValue = {
+    "rule": "!has(self.budget.gpuHours) || (has(self.evaluation.verl) && self.evaluation.verl.platform == 'cuda')",
+    "message": _IDLE_GPU_HOURS,
+}
+
+
 class SearchSpec(Model):
     """What to search for, from where, and at what cost."""
 
-    model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": [*_metric_rules(), *_fixed_rules()]})
+    model_config = ConfigDict(
+        json_schema_extra={"x-kubernetes-validations": [*_metric_rules(), *_fixed_rules(), _IDLE_GPU_HOURS_RULE]}
+    )
 
     directive: Text = Field(
         "",
@@ -388,6 +411,13 @@ class SearchSpec(Model):
     queue_name: ObjectName | None = Field(
         None, description="Kueue LocalQueue of the namespace that admits the Jobs; without one they start at once."
     )
+
+    @model_validator(mode="after")
+    def _gpus_to_count(self) -> SearchSpec:
+        settings = self.evaluation.verl
+        if self.budget.gpu_hours is not None and (settings is None or settings.platform is not Platform.CUDA):
+            raise ValueError(_IDLE_GPU_HOURS)
+        return self
 
     @model_validator(mode="after")
     def _metrics_exist(self) -> SearchSpec:

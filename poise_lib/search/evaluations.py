@@ -5,17 +5,21 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Literal, TypeVar
 
-from poise_lib.evaluation.trajectory import CANDIDATE_PREFIX
-from poise_lib.names import ANNOTATION_DIGEST, REASON_EVALUATION_FAILED
+from poise_lib.evaluation.trajectory import ACCURACY, CANDIDATE_PREFIX, STEP
+from poise_lib.names import ANNOTATION_DIGEST, ENGINE_UNUSABLE, REASON_EVALUATION_FAILED, REASON_TRAINING_FAILED
 from poise_lib.resources import Candidate, Evaluation
-from poise_lib.resources.evaluation import FINAL_EVALUATION_PHASES, EvaluationPhase, EvaluationStatus, Fidelity
+from poise_lib.resources.early_stop import EarlyStopping
+from poise_lib.resources.evaluation import FINAL_EVALUATION_PHASES, Engine, EvaluationPhase, EvaluationStatus, Fidelity
 from poise_lib.search.actions import Action, StartTask, Update
-from poise_lib.search.observed import Observed
+from poise_lib.search.gpus import begun, expected, gpus_of, no_room
+from poise_lib.search.naming import evaluation_name
+from poise_lib.search.observed import Observed, TaskState
 from poise_lib.search.steps import Done, GivenUp, Waiting, step
-from poise_lib.tasks.documents import ScoreInput, ScoreOutput, TrainInput, TrainOutput
+from poise_lib.tasks.documents import Ending, ScoreInput, ScoreOutput, TrainInput, TrainOutput
 from poise_lib.tasks.protocol import TaskFault, TaskKind
 
 SPLIT: dict[Fidelity, Literal["search", "confirm"]] = {
@@ -41,7 +45,7 @@ def thin(points: tuple[Point, ...], most: int = _POINTS) -> tuple[Point, ...]:
 
 def presentable(point: dict[str, float]) -> dict[str, float]:
     """What the object keeps of a step: candidates name metrics of their own, as they like and as many as they like."""
-    named = [name for name in point if _METRIC_NAME.fullmatch(name)]
+    named = [name for name in point if _METRIC_NAME.fullmatch(name) and math.isfinite(point[name])]
     engine_first = sorted(named, key=lambda name: name.startswith(CANDIDATE_PREFIX))
     return {name: point[name] for name in engine_first[:_METRICS_A_POINT]}
 
@@ -66,7 +70,7 @@ def plan_evaluation(evaluation: Evaluation, candidate: Candidate | None, observe
     if not of_this_code(evaluation, candidate):
         return []
     if evaluation.status.policy is None:
-        return _train(evaluation, code.source, observed)
+        return _train(evaluation, candidate, code.source, observed)
     return _score(evaluation, evaluation.status.policy, observed)
 
 
@@ -77,47 +81,206 @@ def _update(evaluation: Evaluation, **changes: object) -> list[Action]:
     return [Update(evaluation.model_copy(update={"status": EvaluationStatus.model_validate(status.to_document())}))]
 
 
-def _fail(evaluation: Evaluation, fault: TaskFault) -> list[Action]:
+def _fail(evaluation: Evaluation, fault: TaskFault, **changes: object) -> list[Action]:
     reason = fault.reason or REASON_EVALUATION_FAILED
-    return _update(evaluation, phase=EvaluationPhase.FAILED, reason=reason, message=fault.message)
+    return _update(evaluation, phase=EvaluationPhase.FAILED, reason=reason, message=fault.message, **changes)
 
 
-def _train(evaluation: Evaluation, source: str, observed: Observed) -> list[Action]:
+def _lost(evaluation: Evaluation, kind: TaskKind, observed: Observed) -> dict[str, object]:
+    """What the status has to say of attempts that left no result, where their time is counted.
+
+    One that ran for nobody knows how long counts as the longest of the search.  When the shell starts anew, it counts
+    attempts from none, and so does ``lost_attempts``.
+    """
+    gpus = gpus_of(evaluation)
+    if not gpus:
+        return {}
+    status, task = evaluation.status, observed.peek(f"{evaluation.metadata.name}-{kind.value}")
+    if task is None:
+        return {"lost_attempts": None}
+    before = status.lost_attempts or 0
+    if task.state is not TaskState.LOST or task.lost_attempts == before:
+        return {}
+    fresh = task.lost_attempts - before if task.lost_attempts > before else task.lost_attempts
+    training, scoring = expected(observed, evaluation.spec.fidelity)
+    usual = (training if kind is TaskKind.TRAIN else scoring) / gpus
+    each = task.lost_seconds if task.lost_seconds is not None else usual
+    total = (status.lost_seconds or 0.0) + fresh * each
+    return {"lost_seconds": round(total, 3), "lost_attempts": task.lost_attempts}
+
+
+def _fault_seconds(evaluation: Evaluation, kind: TaskKind, observed: Observed) -> dict[str, object]:
+    """How long a task ran that ended in a fault, where its time is counted."""
+    task = observed.peek(f"{evaluation.metadata.name}-{kind.value}")
+    seconds = task.result.seconds if task is not None and task.result is not None else None
+    name = "train_seconds" if kind is TaskKind.TRAIN else "score_seconds"
+    return {name: seconds} if seconds is not None and gpus_of(evaluation) else {}
+
+
+def stopping(candidate: Candidate, fidelity: Fidelity, settings: EarlyStopping) -> EarlyStopping | None:
+    """The rules that may end a run early; None: none.
+
+    A confirmation is evidence, and one that was cut short is none; the baseline has no parent; a probe is over before
+    two runs could be told apart.
+    """
+    if not settings.enabled:
+        return None
+    if fidelity is Fidelity.CONFIRM:
+        return settings.only_non_finite()
+    if fidelity is Fidelity.PROBE or not candidate.spec.parents:
+        return settings.without_comparison()
+    return settings
+
+
+def reference_curve(
+    evaluation: Evaluation, candidate: Candidate, observed: Observed
+) -> tuple[dict[str, float], ...] | None:
+    """Accuracy by step of the parent's run of the same fidelity and seed, as far as its status has it; else None.
+
+    A parent is archived before its children are proposed, so this does not depend on what ends first.
+    """
+    rules = evaluation.spec.early_stopping
+    if rules is None or not rules.enabled or not rules.hopeless.enabled or not candidate.spec.parents:
+        return None
+    name = evaluation_name(candidate.spec.parents[0], evaluation.spec.fidelity, evaluation.spec.seed)
+    run, parent = observed.evaluations.get(name), observed.candidates.get(candidate.spec.parents[0])
+    if run is None or parent is None or not of_this_code(run, parent):
+        return None
+    if run.status.phase is not EvaluationPhase.COMPLETE:
+        return None
+    curve = tuple(
+        {STEP: point[STEP], ACCURACY: point[ACCURACY]}
+        for point in run.status.trajectory
+        if STEP in point and ACCURACY in point
+    )
+    return curve or None
+
+
+def _train_input(evaluation: Evaluation, candidate: Candidate, source: str, observed: Observed) -> TrainInput:
     spec = evaluation.spec
     document = TrainInput(source=source, engine=spec.engine, suite=spec.suite, nano=spec.nano, seed=spec.seed)
+    if spec.engine is Engine.NANO:
+        return document
+    return document.model_copy(
+        update={
+            "verl": spec.verl,
+            "fidelity": spec.fidelity,
+            "stopping": spec.early_stopping,
+            "reference": reference_curve(evaluation, candidate, observed),
+        }
+    )
+
+
+def _train(evaluation: Evaluation, candidate: Candidate, source: str, observed: Observed) -> list[Action]:
+    document = _train_input(evaluation, candidate, source, observed)
+    lost = _lost(evaluation, TaskKind.TRAIN, observed)
     match step(observed, TaskKind.TRAIN, f"{evaluation.metadata.name}-train", document, TrainOutput):
         case Done(result):
-            return _update(
-                evaluation,
-                phase=EvaluationPhase.SCORING,
-                policy=result.policy,
-                trajectory=tuple(map(presentable, thin(result.trajectory))),
-                trajectory_artifact=result.trajectory_artifact,
-                summary=result.summary,
-                train_seconds=result.seconds,
-            )
+            return _trained(evaluation, result, observed)
+        case GivenUp(fault) if fault.reason in ENGINE_UNUSABLE:
+            return _update(evaluation, reason=fault.reason, message=fault.message)
         case GivenUp(fault):
-            return _fail(evaluation, fault)
+            seconds = _fault_seconds(evaluation, TaskKind.TRAIN, observed)
+            return _fail(evaluation, fault, **lost, **seconds)
+        case Waiting(None):
+            return begin(evaluation)
         case Waiting(start):
-            actions = _update(evaluation, phase=EvaluationPhase.TRAINING)
+            refusal = _refused(evaluation, observed)
+            if refusal is not None and evaluation.spec.fidelity is Fidelity.CONFIRM:
+                return _update(evaluation, phase=EvaluationPhase.PENDING, **lost)  # until the budget is raised
+            if refusal is not None:
+                return _fail(evaluation, refusal, **lost)
+            # One that uses GPUs begins when there is room for it.
+            actions = _update(evaluation, **lost) if gpus_of(evaluation) else begin(evaluation)
             return [*actions, StartTask(start)] if start is not None else actions
+
+
+def begin(evaluation: Evaluation) -> list[Action]:
+    """Training is running, or starts now."""
+    return _update(evaluation, phase=EvaluationPhase.TRAINING, reason="", message="")
+
+
+def engine_trouble(observed: Observed) -> TaskFault | None:
+    """Why the engine can be used for no candidate, as a task has found: nothing is to start until that is mended.
+
+    The fault is not kept, and neither the Evaluation nor its candidate has failed: the task is started again once the shell
+    no longer has its result.
+    """
+    if observed.search.spec.evaluation.engine is not Engine.VERL:
+        return None
+    for name, run in sorted(observed.evaluations.items()):
+        if run.status.phase in FINAL_EVALUATION_PHASES:
+            continue
+        kind = TaskKind.TRAIN if run.status.policy is None else TaskKind.SCORE
+        task = observed.peek(f"{name}-{kind.value}")
+        fault = task.result.fault if task is not None and task.result is not None else None
+        if fault is not None and fault.reason in ENGINE_UNUSABLE:
+            return fault.model_copy(update={"message": f"{name}: {fault.message}"})
+    return None
+
+
+def _refused(evaluation: Evaluation, observed: Observed) -> TaskFault | None:
+    """Why a training may not start, or not be tried again; one that has begun may have left its result in the store."""
+    task = observed.peek(f"{evaluation.metadata.name}-{TaskKind.TRAIN.value}")
+    if begun(evaluation) and (task is None or task.state is not TaskState.LOST):
+        return None
+    return no_room(observed, evaluation.spec.fidelity)
+
+
+def _trained(evaluation: Evaluation, result: TrainOutput, observed: Observed) -> list[Action]:
+    """What training left; a run that ended early keeps it all, and is not scored.
+
+    Scoring a language model takes far longer than the few steps of a probe, so that of verification is not scored.
+    """
+    ending = result.ended
+    if ending is None and result.policy is None:
+        ending = Ending(reason=REASON_TRAINING_FAILED, message="training left no weights")
+    outcome: dict[str, object] = {"phase": EvaluationPhase.SCORING, "reason": "", "message": ""}
+    probe = evaluation.spec.engine is Engine.VERL and evaluation.spec.fidelity is Fidelity.PROBE
+    if probe and not observed.search.spec.evaluation.probe:
+        outcome |= {"phase": EvaluationPhase.COMPLETE, "message": "trained; a probe of verification is not scored"}
+    if ending is not None:
+        message = f"{ending.reason}: {ending.message}"  # Events show nothing but the message
+        outcome = {"phase": EvaluationPhase.FAILED, "reason": ending.reason, "message": message[:2000]}
+    return _update(
+        evaluation,
+        **outcome,
+        policy=result.policy,
+        trajectory=tuple(map(presentable, thin(result.trajectory))),
+        trajectory_artifact=result.trajectory_artifact,
+        summary=result.summary,
+        train_seconds=result.seconds,
+        lost_attempts=None,
+    )
 
 
 def _score(evaluation: Evaluation, policy: str, observed: Observed) -> list[Action]:
     spec = evaluation.spec
     document = ScoreInput(
-        policy=policy, engine=spec.engine, suite=spec.suite, split=SPLIT[spec.fidelity], seed=spec.seed
+        policy=policy,
+        engine=spec.engine,
+        suite=spec.suite,
+        split=SPLIT[spec.fidelity],
+        seed=spec.seed,
+        verl=spec.verl,
     )
+    lost = _lost(evaluation, TaskKind.SCORE, observed)
     match step(observed, TaskKind.SCORE, f"{evaluation.metadata.name}-score", document, ScoreOutput):
         case Done(result):
             return _update(
                 evaluation,
                 phase=EvaluationPhase.COMPLETE,
+                reason="",
+                message="",
                 metrics=result.metrics,
                 records=result.records,
                 score_seconds=result.seconds,
             )
+        case GivenUp(fault) if fault.reason in ENGINE_UNUSABLE:
+            return _update(evaluation, reason=fault.reason, message=fault.message)
         case GivenUp(fault):
-            return _fail(evaluation, fault)
+            seconds = _fault_seconds(evaluation, TaskKind.SCORE, observed)
+            return _fail(evaluation, fault, **lost, **seconds)
         case Waiting(start):
-            return [StartTask(start)] if start is not None else []
+            actions = _update(evaluation, **lost)
+            return [*actions, StartTask(start)] if start is not None else actions

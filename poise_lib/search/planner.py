@@ -12,18 +12,18 @@ from dataclasses import replace
 from poise_lib.names import (
     LLM_UNUSABLE,
     REASON_BASELINE_FAILED,
-    REASON_ENGINE_NOT_READY,
     REASON_RUNNING,
     REASON_SUSPENDED,
     REASON_TASK_FAILED,
 )
 from poise_lib.resources.candidate import FINAL_CANDIDATE_PHASES, CandidatePhase
-from poise_lib.resources.evaluation import Engine
+from poise_lib.resources.gpu import GPULedger
 from poise_lib.resources.search import SearchPhase, SearchStatus
 from poise_lib.search.actions import Action, Create, StartTask, Update
 from poise_lib.search.candidates import plan_candidate
 from poise_lib.search.confirming import plan_confirmation
-from poise_lib.search.evaluations import plan_evaluation
+from poise_lib.search.evaluations import begin, engine_trouble, plan_evaluation
+from poise_lib.search.gpus import admitted, begun, gpus_of
 from poise_lib.search.model import check_model, distil, told
 from poise_lib.search.naming import candidate_name
 from poise_lib.search.observed import Asked, Observed, TaskState
@@ -33,10 +33,9 @@ from poise_lib.search.spending import reserved
 from poise_lib.search.status import best, search_status, verdict_sentence
 from poise_lib.tasks.protocol import TaskKind
 
-ENGINE_NOT_READY = (
-    "evaluation.engine verl: this version does not train whole searches with VeRL yet (tasks of it that train and score "
-    "in a cluster are missing); `poise train CANDIDATE.py --engine verl` handles one candidate, and a Search with "
-    "engine nano runs"
+_ONCE_MENDED = (
+    "No candidate can be trained or scored like this. Once it is mended, run the search again; in a cluster delete the Job of "
+    "that Evaluation. Everything finished is kept"
 )
 
 _LAST = {TaskKind.TRAIN: 1}
@@ -51,8 +50,6 @@ def plan(observed: Observed) -> tuple[Action, ...]:
         :class:`StartTask` as ``budget.concurrent`` leaves room for.  The search's own status, which sums up the others,
         comes last: no task waits for it, but one that a ledger has to allow.
     """
-    if observed.search.spec.evaluation.engine is not Engine.NANO:
-        return _refused(observed)
     asked = Asked(observed.tasks)
     observed = replace(observed, tasks=asked)
     actions: list[Action] = []
@@ -64,10 +61,13 @@ def plan(observed: Observed) -> tuple[Action, ...]:
     more, status = _plan_search(observed)
     actions += more
     changes: list[Action] = [action for action in actions if not isinstance(action, StartTask)]
-    starts = [action for action in actions if isinstance(action, StartTask)]
+    trouble = engine_trouble(observed)
+    starts = [action for action in actions if isinstance(action, StartTask) and trouble is None]
     wanted = {action.request.name for action in starts}
-    ledger, going = reserved(observed, status.ledger, asked.names, wanted, _affordable(starts, observed))
-    status = status.model_copy(update={"ledger": ledger})
+    gpus, affordable = _affordable(starts, observed)
+    ledger, going = reserved(observed, status.ledger, asked.names, wanted, affordable)
+    status = status.model_copy(update={"ledger": ledger, "gpus": gpus})
+    changes += _begin(going, observed)
     if status == observed.search.status:
         return (*changes, *going)
     told_now = Update(observed.search.model_copy(update={"status": status}))
@@ -76,23 +76,26 @@ def plan(observed: Observed) -> tuple[Action, ...]:
     return (*changes, *going, told_now)
 
 
-def _refused(observed: Observed) -> tuple[Action, ...]:
-    """A search that this version cannot run must say so, and not run on another engine."""
-    status = search_status(observed, SearchPhase.FAILED, REASON_ENGINE_NOT_READY, ENGINE_NOT_READY)
-    return () if status == observed.search.status else (Update(observed.search.model_copy(update={"status": status})),)
+def _begin(going: list[StartTask], observed: Observed) -> list[Action]:
+    """Evaluations that use GPUs begin with the plan that starts their training, which their phase tells."""
+    trainings = {f"{name}-{TaskKind.TRAIN.value}": run for name, run in observed.evaluations.items() if gpus_of(run)}
+    found = (trainings.get(start.request.name) for start in going)
+    return [action for run in found if run is not None and not begun(run) for action in begin(run)]
 
 
-def _affordable(starts: list[StartTask], observed: Observed) -> list[StartTask]:
-    """What may start now: nothing while suspended, else as much as the concurrency leaves room for."""
-    if observed.search.spec.suspend:
-        return []
+def _affordable(starts: list[StartTask], observed: Observed) -> tuple[GPULedger | None, list[StartTask]]:
+    """What may start now: nothing while suspended, else as much as concurrency and GPU hours leave room for."""
     running = sum(task.state is TaskState.RUNNING for task in observed.tasks.values())
-    room = max(0, observed.search.spec.budget.concurrent - running)
-    return sorted(starts, key=lambda action: _LAST.get(action.request.kind, 0))[:room]
+    room = 0 if observed.search.spec.suspend else max(0, observed.search.spec.budget.concurrent - running)
+    ordered = sorted(starts, key=lambda action: _LAST.get(action.request.kind, 0))
+    return admitted(observed, ordered, room)
 
 
 def _plan_search(observed: Observed) -> tuple[list[Action], SearchStatus]:
     """The search's own next step, and the status that it should have."""
+    trouble = engine_trouble(observed)
+    if trouble is not None:
+        return [], search_status(observed, SearchPhase.FAILED, trouble.reason, f"{trouble.message}. {_ONCE_MENDED}")
     gate = check_model(observed)
     if gate.stop is not None:
         return [], search_status(observed, SearchPhase.FAILED, gate.stop.reason, gate.stop.message)

@@ -15,10 +15,12 @@ import contextlib
 import functools
 import gzip
 import os
+import shutil
 import sys
 import tempfile
+import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,10 +31,24 @@ from poise_lib.artifacts import ArtifactStore, Store, open_store
 from poise_lib.artifacts.store import NO_SPACE
 from poise_lib.errors import PoiseError, StateError
 from poise_lib.resources.messages import first_problem
-from poise_lib.sandbox import Delivered, Delivering, Received, SandboxRun, fork_at, go_offline, run, spawn
+from poise_lib.sandbox import (
+    Delivered,
+    Delivering,
+    Received,
+    SandboxRun,
+    fork_at,
+    go_offline,
+    run,
+    run_unconfined,
+    spawn,
+)
+from poise_lib.sandbox.handover import FILES
+from poise_lib.tasks import verl
 from poise_lib.tasks.context import Fault, TaskContext
-from poise_lib.tasks.protocol import TaskFault, TaskRequest, TaskResult, frame, progress_line
+from poise_lib.tasks.protocol import TaskFault, TaskKind, TaskRequest, TaskResult, frame, progress_line
 from poise_lib.tasks.room import Roomy
+
+Report = Callable[[dict[str, Any]], None]
 
 KNOWN_FILE = "known"
 """Left by ``--look-up`` in the hand-over folder when there is nothing to do."""
@@ -73,11 +89,15 @@ def execute(request: TaskRequest, context: TaskContext) -> tuple[TaskResult, boo
         from poise_lib.tasks.asking import purse_of
 
         context = replace(context, purse=purse_of(request, context.store))
+    started = time.monotonic()
     try:
         output = handle(request, context)
     except Fault as fault:
         told = TaskFault(reason=fault.reason, message=str(fault)[:2000])
-        return TaskResult(fault=told, artifacts=_talks(request, context), spend=context.spend), fault.keep
+        costly = request.kind in (TaskKind.TRAIN, TaskKind.SCORE)
+        seconds = round(time.monotonic() - started, 3) if costly else None
+        failed = TaskResult(fault=told, artifacts=_talks(request, context), spend=context.spend, seconds=seconds)
+        return failed, fault.keep
     artifacts = _talks(request, context) or tuple(context.artifacts)
     return TaskResult(output=output, artifacts=artifacts, spend=context.spend), True
 
@@ -96,6 +116,8 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--work", type=Path, help="empty folder for this attempt; else one is made")
     parser.add_argument("--attempt", help="token of this attempt, 32 hexadecimal digits")
+    parser.add_argument("--checkpoints", type=Path, metavar="DIR",
+                        help="where a long training keeps its checkpoints, from which the next attempt goes on")  # fmt: skip
     parser.add_argument("--parent", type=int, help="end when this process is no longer the parent")
     parser.add_argument("--fence", help="FILE=TOKEN: leave no result once FILE holds another token")
     parser.add_argument("--fork-server", type=Path, metavar="SOCKET", help="where sandboxed children are forked")
@@ -139,11 +161,48 @@ def _work_folder(given: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _sandbox(arguments: argparse.Namespace) -> SandboxRun:
+def _trusted(arguments: argparse.Namespace, request: TaskRequest, work: Path, report: Report) -> TaskContext:
+    """The context of the place that prints the result."""
+    sandbox, outside = _sandboxes(arguments)
+    return TaskContext(
+        open_store(arguments.store),
+        work,
+        report,
+        sandbox=sandbox,
+        outside=outside,
+        checkpoints=_checkpoints(arguments.checkpoints, request),
+    )
+
+
+def _untrusted(arguments: argparse.Namespace, request: TaskRequest, work: Path, report: Report) -> TaskContext:
+    """The context of the place that only runs the candidate; whatever it keeps goes with it."""
+    return TaskContext(
+        ArtifactStore(work / "store"),
+        work,
+        report,
+        sandbox=Delivering(arguments.hand_over),
+        outside=Delivering(arguments.hand_over, Roomy(run_unconfined)),
+        checkpoints=_checkpoints(arguments.checkpoints, request),
+    )
+
+
+def _sandboxes(arguments: argparse.Namespace) -> tuple[SandboxRun, SandboxRun]:
+    """What runs candidate code inside the sandbox, and what runs it outside."""
     if arguments.handed_over is not None:
-        return Received(arguments.handed_over)
+        return Received(arguments.handed_over), Received(arguments.handed_over)
     start = spawn if arguments.fork_server is None else fork_at(arguments.fork_server)
-    return Roomy(functools.partial(run, start=start))
+    return Roomy(functools.partial(run, start=start)), Roomy(run_unconfined)
+
+
+def _checkpoints(folder: Path | None, request: TaskRequest) -> Path | None:
+    """This task's own folder: the same for all its attempts, and no other task's."""
+    return folder / request.digest.removeprefix("sha256:")[:16] if folder is not None else None
+
+
+def _forget(checkpoints: Path | None) -> None:
+    """Remove the checkpoints of a task whose result is made."""
+    if checkpoints is not None:
+        shutil.rmtree(checkpoints, ignore_errors=True)
 
 
 def _look_up(request: TaskRequest, store: Store, folder: Path) -> int:
@@ -157,10 +216,12 @@ def _look_up(request: TaskRequest, store: Store, folder: Path) -> int:
 
 def _hand_over(request: TaskRequest, context: TaskContext, folder: Path) -> int:
     """Run the candidate; what the handler would make of it is not for this place to say."""
-    if (folder / KNOWN_FILE).exists():
-        return 0
-    with contextlib.suppress(Delivered):
-        execute(request, context)
+    if not (folder / KNOWN_FILE).exists():
+        with contextlib.suppress(Delivered):
+            execute(request, context)
+        if not verl.is_over(folder / FILES):
+            return 0  # another attempt goes on from the last checkpoint
+    _forget(context.checkpoints)
     return 0
 
 
@@ -168,13 +229,16 @@ def _finish(request: TaskRequest, context: TaskContext, fence: str | None) -> di
     """The result, of this attempt or of an earlier one; None when a later run has taken over."""
     known = context.store.result(request.digest)
     if known is not None:
+        _forget(context.checkpoints)
         return known
     finished, keep = execute(request, context)
     if not _inside_fence(fence):
         return None
     if not keep:
         return finished.to_document()
-    return context.store.put_result(request.digest, finished.to_document())
+    kept = context.store.put_result(request.digest, finished.to_document())
+    _forget(context.checkpoints)
+    return kept
 
 
 def main() -> int:
@@ -186,7 +250,7 @@ def main() -> int:
     # Whatever else is printed in this process must not mix with the protocol.
     sys.stdout = sys.stderr
 
-    def report(progress: dict[str, object]) -> None:
+    def report(progress: dict[str, Any]) -> None:
         out.write(progress_line(progress) + "\n")
         out.flush()
 
@@ -198,10 +262,9 @@ def main() -> int:
             if arguments.look_up is not None:
                 return _look_up(request, open_store(arguments.store), arguments.look_up)
             if arguments.hand_over is not None:
-                store = ArtifactStore(work / "store")
-                delivering = TaskContext(store, work, report, sandbox=Delivering(arguments.hand_over))
-                return _hand_over(request, delivering, arguments.hand_over)
-            context = TaskContext(open_store(arguments.store), work, report, sandbox=_sandbox(arguments))
+                context = _untrusted(arguments, request, work, report)
+                return _hand_over(request, context, arguments.hand_over)
+            context = _trusted(arguments, request, work, report)
             result = _finish(request, context, arguments.fence)
         except PoiseError as error:
             sys.stderr.write(f"{type(error).__name__}: {error}\n")

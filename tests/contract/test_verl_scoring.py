@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from poise_lib.errors import EngineError, InvalidInputError
 from poise_lib.evaluation.verl import rewards
 from poise_lib.evaluation.verl.composing import compose
 from poise_lib.evaluation.verl.overrides import describe
-from poise_lib.evaluation.verl.preparing import prepare_training_data, run_paths
+from poise_lib.evaluation.verl.preparing import REWARD_FILE, prepare_training_data, run_paths
 from poise_lib.evaluation.verl.rewards import Verdict, judge
 from poise_lib.evaluation.verl.scoring.backends import TransformersGenerator, open_generator
 from poise_lib.evaluation.verl.scoring.generation import Sampling
@@ -102,19 +101,11 @@ def test_a_comparison_that_hangs_costs_the_others_nothing(monkeypatch: pytest.Mo
 
 
 def test_verl_loads_the_reward_function_by_its_path() -> None:
-    # As verl.utils.import_utils does: under a name that nobody can import
-    spec = importlib.util.spec_from_file_location("custom_module", rewards.path())
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    import sys
+    """By VeRL's own loader, under a name that nobody can import."""
+    from verl.utils.import_utils import load_module
 
-    sys.modules["custom_module"] = module
-    try:
-        spec.loader.exec_module(module)
-        found = module.compute_score(data_source="s", solution_str="\\boxed{1/2}", ground_truth="0.5", extra_info={})
-    finally:
-        del sys.modules["custom_module"]
+    module = load_module(REWARD_FILE)
+    found = module.compute_score(data_source="s", solution_str="\\boxed{1/2}", ground_truth="0.5", extra_info={})
     assert found == {"score": 1.0, "correct": 1.0, "valid": 1.0}
 
 

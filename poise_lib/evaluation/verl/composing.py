@@ -25,10 +25,19 @@ def compose(run: RunDescription) -> dict[str, Any]:
         EngineError: VeRL is not installed, or is of a version that was not tested.
         InvalidInputError: an override names no key of VeRL's, or has a value that Hydra cannot read.
     """
+    check_keys_here(run)
+    return _plain(composed(run.arguments), resolve=True)
+
+
+def check_keys_here(run: RunDescription) -> None:
+    """Whether every override has a place in the configuration of the VeRL that is installed.
+
+    Raises:
+        EngineError: VeRL is not installed, or is of a version that was not tested.
+        InvalidInputError: one has none; the message names it and the nearest key.
+    """
     require_verl()
-    check_keys(run, _plain(_composed(())))
-    composed = _composed(run.arguments)
-    return _plain(composed, resolve=True)
+    check_keys(run, _plain(composed(())))
 
 
 def check_keys(run: RunDescription, config: Mapping[str, Any]) -> None:
@@ -45,13 +54,21 @@ def check_keys(run: RunDescription, config: Mapping[str, Any]) -> None:
     for override in run.overrides:
         plain = override.key.lstrip("+")
         parent = plain.rpartition(".")[0]
-        if plain in known or (override.key.startswith("+") and isinstance(known.get(parent), Mapping)):
+        # Ours may add a whole group: VeRL's data classes know more keys than its files list.
+        groups = (parent,) if override.raw else (parent, parent.rpartition(".")[0])
+        added = override.key.startswith("+") and any(_takes_more(group, known) for group in groups)
+        if plain in known or added:
             continue
-        where = override.source if override.raw else f"{FIELD}: {override.key}, written for another version of VeRL,"
+        where = override.source if override.raw else f"{FIELD}: {override.key}, written for another version of VeRL"
         hint = nearest(plain, known)
         if not hint and isinstance(known.get(parent), Mapping):
             hint = f"; +{plain} adds a key that VeRL's own configuration does not list"
         raise InvalidInputError(f"{where}: is no key of VeRL {installed_version() or ''}".rstrip() + hint)
+
+
+def _takes_more(parent: str, known: Mapping[str, Any]) -> bool:
+    """Whether a key may be added there: to a group, or to one that VeRL knows and leaves empty."""
+    return parent in known and (known[parent] is None or isinstance(known[parent], Mapping))
 
 
 def nearest(key: str, known: Mapping[str, Any]) -> str:
@@ -83,7 +100,13 @@ def config_folder() -> Path:
     return Path(next(iter(found.submodule_search_locations))) / "trainer" / "config"
 
 
-def _composed(arguments: Sequence[str]) -> Any:
+def composed(arguments: Sequence[str]) -> Any:
+    """VeRL's configuration with overrides in it, as OmegaConf has it, interpolations unresolved.
+
+    Raises:
+        EngineError: VeRL is not installed.
+        InvalidInputError: Hydra or VeRL does not know an override, or cannot take its value.
+    """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -95,12 +118,13 @@ def _composed(arguments: Sequence[str]) -> Any:
         with initialize_config_dir(config_dir=str(config_folder()), version_base=None):
             return hydra_compose(config_name=CONFIG_NAME, overrides=list(arguments))
     except (HydraException, OmegaConfBaseException) as error:
-        raise InvalidInputError(f"{FIELD}.overrides: Hydra cannot read them: {str(error).splitlines()[0]}") from error
+        told = " ".join(str(error).split())
+        raise InvalidInputError(f"{FIELD}.overrides: VeRL does not take these settings: {told}") from error
 
 
-def _plain(composed: Any, *, resolve: bool = False) -> dict[str, Any]:
+def _plain(config: Any, *, resolve: bool = False) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
-    plain = OmegaConf.to_container(composed, resolve=resolve, throw_on_missing=False)
+    plain = OmegaConf.to_container(config, resolve=resolve, throw_on_missing=False)
     assert isinstance(plain, dict)
     return {str(name): value for name, value in plain.items()}

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from poise_lib.evaluation.verl import rewards
+from poise_lib.errors import InvalidInputError
 from poise_lib.evaluation.verl.overrides import Paths
 from poise_lib.evaluation.verl.problems import Problem, prompt, training_problems
 from poise_lib.evaluation.verl.tables import write_parquet
 from poise_lib.resources.verl import DataFormat, VerlSettings
 
 TRAIN_FILE: Final = "train.parquet"
+REWARD_FILE: Final = str(Path(__file__).with_name("reward_function.py"))
+"""POISE's reward function, as VeRL wants to know it; nothing is imported for its path."""
 DATA_SOURCE: Final = "poise/train"
 
 
@@ -20,13 +23,40 @@ def run_paths(settings: VerlSettings, folder: Path) -> Paths:
     """Where a run in ``folder`` finds and leaves things."""
     converted = settings.data.format is DataFormat.PROBLEMS
     return Paths(
-        model=settings.model.path,
-        train=(str(folder / TRAIN_FILE),) if converted else settings.data.train,
-        reward=settings.data.reward.path or rewards.path(),
+        model=_whole(settings.model.path),
+        train=(str(folder / TRAIN_FILE),) if converted else tuple(map(_whole, settings.data.train)),
+        reward=_whole(settings.data.reward.path or REWARD_FILE),
         candidate=str(folder / "candidate.json"),
         checkpoints=str(folder / "checkpoints"),
         metrics=str(folder / "metrics.jsonl"),
     )
+
+
+def _whole(path: str) -> str:
+    """A path that holds wherever VeRL's processes work; an id of the hub is left as it is."""
+    return str(Path(path).absolute()) if Path(path).exists() else path
+
+
+def check_reward(settings: VerlSettings, paths: Paths) -> None:
+    """Load the reward function as VeRL will: where that fails in its workers, VeRL waits for them for ever.
+
+    Raises:
+        InvalidInputError: the file cannot be loaded, or has no such function.
+    """
+    name, where = settings.data.reward.function, "evaluation.verl.data.reward"
+    spec = importlib.util.spec_from_file_location("poise_reward_function", paths.reward)
+    if spec is None or spec.loader is None:
+        raise InvalidInputError(f"{where}.path: {paths.reward}: is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # the user's module may raise what it will
+        raise InvalidInputError(
+            f"{where}.path: {paths.reward} cannot be loaded as VeRL loads it, under a name that is not in sys.modules: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if not callable(getattr(module, name, None)):
+        raise InvalidInputError(f"{where}.function: {paths.reward} has no function {name}")
 
 
 def preparation(settings: VerlSettings) -> tuple[str, ...]:

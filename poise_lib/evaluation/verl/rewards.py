@@ -3,16 +3,16 @@
 The two are apart, because candidates treat an invalid response otherwise than a wrong one: ``valid`` is whether there
 is a final answer in ``\\boxed{}``, ``correct`` whether it is the right one (which a response without one never is).
 
-VeRL loads this file by its path and calls :func:`compute_score` in threads of its reward workers; scoring calls
-:func:`judge`.  SymPy may take for ever over what a policy has made up, and cannot always be interrupted, so that
+VeRL calls :func:`compute_score` in threads of its reward workers (by :mod:`poise_lib.evaluation.verl.reward_function`);
+scoring calls :func:`judge`.  SymPy may take for ever over what a policy has made up, and cannot always be interrupted, so that
 comparing runs in child processes with a time limit.
 """
 
 from __future__ import annotations
 
-import functools
 import multiprocessing
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -30,6 +30,8 @@ SECONDS: Final = 20.0
 """For one comparison, most of which take a few milliseconds; math-verify's own limits are 5 s for each of its steps."""
 STARTING_SECONDS: Final = 120.0
 """For child processes to import SymPy, on a machine that is busy."""
+_INTEGER: Final = re.compile(r"0|[1-9][0-9]*")
+"""Numbers that are equal only when their texts are."""
 _BOXED: Final = ("\\boxed", "\\fbox")
 
 
@@ -75,9 +77,10 @@ def judge(pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
     for index, (answer, (_, truth)) in enumerate(zip(answers, pairs, strict=True)):
         if answer is None or len(answer) > MAX_ANSWER:
             continue
-        if _bare(answer) == _bare(truth):
+        given, right = _bare(answer), _bare(truth)
+        if given == right:
             correct[index] = True
-        else:
+        elif not (_INTEGER.fullmatch(given) and _INTEGER.fullmatch(right)):  # those are other numbers: nothing to ask
             open_[index] = _POOL.submit(answer, truth)
     for index, comparison in open_.items():
         correct[index] = _POOL.result(comparison)
@@ -121,13 +124,10 @@ class _Pool:
         Raises:
             EngineError: math-verify is not installed, or its processes do not start.
         """
-        # VeRL loads this file under a name of its own, which a child could not import.
-        from poise_lib.evaluation.verl import rewards as importable
-
         with self._lock:
             if self._executor is None:
-                self._executor = _started(importable.end_with, importable.same)
-            future = self._executor.submit(importable.same, answer, truth)
+                self._executor = _started(end_with, same)
+            future = self._executor.submit(same, answer, truth)
             return Comparison(answer, truth, future, self._executor)
 
     def result(self, asked: Comparison, *, again: bool = True) -> bool:
@@ -181,9 +181,3 @@ def _started(initializer: Callable[[int], None], compare: Callable[[str, str], b
 
 
 _POOL: Final = _Pool()
-
-
-@functools.cache
-def path() -> str:
-    """This file, as VeRL wants to know it."""
-    return os.path.abspath(__file__)

@@ -72,6 +72,22 @@ def test_what_is_removed_or_damaged_is_refused_by_name(store: Store) -> None:
         store.get(digest)
 
 
+def test_a_file_is_fetched_whole_or_not_at_all(store: Store, tmp_path: Path) -> None:
+    target = tmp_path / "fetched"
+    content = bytes(range(256)) * 20_000
+    digest = store.put(content)
+    store.get_file(digest, target)
+    assert target.read_bytes() == content
+    store.write(blob_key(digest), content[:-1])
+    with pytest.raises(StateError, match="damaged"):
+        store.get_file(digest, target)
+    assert not target.exists()
+    store.remove(digest)
+    with pytest.raises(StateError, match="missing"):
+        store.get_file(digest, target)
+    assert not target.exists()
+
+
 def test_the_first_result_of_an_input_is_the_one_that_is_kept(store: Store) -> None:
     assert store.result(KEY) is None
     assert store.put_result(KEY, {"output": {"x": 1}}) == {"output": {"x": 1}}

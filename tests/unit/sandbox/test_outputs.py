@@ -1,6 +1,7 @@
 """Files that untrusted code left are read with care, and cleared away with care."""
 
 import os
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from poise_lib.errors import SandboxError
 from poise_lib.sandbox import read_output, remove_workdir
-from poise_lib.sandbox.outputs import MAX_FOLDER_DEPTH, disk_problem, printable
+from poise_lib.sandbox.outputs import MAX_FOLDER_DEPTH, copy_output, disk_problem, printable
 
 
 def test_reads_an_ordinary_file_also_in_a_folder(workdir):
@@ -39,12 +40,32 @@ def test_refuses_what_is_no_ordinary_file(workdir):
     ):
         with pytest.raises(SandboxError):
             read_output(workdir, name, 1000)
+        with pytest.raises(SandboxError):
+            copy_output(workdir, name, 1000, workdir.parent / "copy")
+        assert not (workdir.parent / "copy").exists()
+
+
+def test_copies_a_large_file_a_piece_at_a_time(workdir):
+    """Of 64 MiB, with a peak far below."""
+    with (workdir / "large").open("wb") as file:
+        file.truncate(64 << 20)
+    tracemalloc.start()
+    try:
+        assert copy_output(workdir, "large", 64 << 20, workdir.parent / "copy") == 64 << 20
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+    assert (workdir.parent / "copy").stat().st_size == 64 << 20
+    with pytest.raises(FileExistsError):
+        copy_output(workdir, "large", 64 << 20, workdir.parent / "copy")
 
 
 def test_refuses_what_is_too_large(workdir):
     (workdir / "big").write_bytes(bytes(101))
     with pytest.raises(SandboxError, match="101 bytes; at most 100"):
         read_output(workdir, "big", 100)
+    with pytest.raises(SandboxError, match="101 bytes; at most 100"):
+        copy_output(workdir, "big", 100, workdir.parent / "copy")
 
 
 def test_disk_limits(workdir):

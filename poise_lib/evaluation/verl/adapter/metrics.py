@@ -72,17 +72,18 @@ TRAJECTORY: Final = frozenset(value for name, value in vars(names).items() if na
 _PREFIXES: Final = (names.CANDIDATE_PREFIX, names.COEFFICIENT_PREFIX)
 
 
-def record_of(metrics: Mapping[str, object], step: int) -> dict[str, float]:
+def record_of(metrics: Mapping[str, object], step: int, *, finite: bool = True) -> dict[str, float]:
     """The part of VeRL's metrics of a step that is the trajectory's; other names and what is not finite are left out.
 
     Args:
         metrics: a line's ``data`` of VeRL's JSON-lines logger, or the trainer's metrics.
         step: steps done before this one, from 0.
+        finite: False keeps what is not finite, for what watches over a run.
     """
     record = {names.STEP: float(step)}
     for name, value in metrics.items():
         if not isinstance(value, bool | int | float) or name == names.STEP:
             continue
-        if (name in TRAJECTORY or name.startswith(_PREFIXES)) and math.isfinite(value):
+        if (name in TRAJECTORY or name.startswith(_PREFIXES)) and (not finite or math.isfinite(value)):
             record[name] = float(value)
     return record

@@ -197,3 +197,34 @@ def test_versions_that_were_not(version: str) -> None:
     assert problem is not None
     assert f"VeRL {version} is outside the tested range (0.9.1 or newer, below 0.10)" in problem
     assert "not installed" in str(version_problem(None))
+
+
+CPU = {"platform": "cpu", "rollout": {"engine": "hf"}, "gpusPerNode": 1}
+
+
+def test_a_platform_without_gpus_needs_no_overrides_by_hand() -> None:
+    made = values(run(CPU))
+    assert made["trainer.device"] == "cpu"
+    assert made["actor_rollout_ref.rollout.name"] == "hf"
+    assert made["+ray_kwargs.ray_init.num_gpus"] == 1
+    for engine in ("actor", "ref"):  # in one precision: or the reference would differ from the base
+        at = f"actor_rollout_ref.{engine}.fsdp_config"
+        assert made[f"{at}.model_dtype"] == "fp32"
+        assert {made[f"+{at}.mixed_precision.{kind}_dtype"] for kind in ("param", "reduce", "buffer")} == {"fp32"}
+    assert "trainer.device" not in values(run())
+    assert "actor_rollout_ref.model.use_remove_padding" not in values(run())
+
+
+def test_what_the_platform_decides_has_no_second_place() -> None:
+    with pytest.raises(InvalidInputError, match=r"trainer\.device has its own setting; set evaluation\.verl\.platform"):
+        run({**CPU, "overrides": {"trainer.device": "cuda"}})
+
+
+def test_processors_and_vllm_do_not_go_together() -> None:
+    with pytest.raises(ValueError, match=r"platform cpu needs rollout\.engine hf"):
+        run({"platform": "cpu"})
+
+
+def test_one_of_two_checkpoints_is_always_whole() -> None:
+    assert values(run())["trainer.max_actor_ckpt_to_keep"] == 2
+    assert values(run({"checkpoints": {"keep": 5}}))["trainer.max_actor_ckpt_to_keep"] == 5

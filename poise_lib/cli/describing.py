@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import click
 
 from poise_lib.cli.lineage import TreeNode
-from poise_lib.cli.money import dollars, long_line, tokens
+from poise_lib.cli.money import dollars, gpu_hours, gpu_line, long_line, tokens
 from poise_lib.cli.objective import confirmed_lines, counting, formula, metric_lines, told
 from poise_lib.cli.report import verdict_sentence
 from poise_lib.cli.tables import rows
@@ -124,7 +124,16 @@ def describe_search(item: Search) -> list[str]:
         table += [[choice.name, *_terms(choice.terms), ", ".join((*choice.pareto, *choice.complementary, *choice.exploratory))]
                   for choice in chosen.parents]  # fmt: skip
         lines += _indent(rows(table, [False, True, True, True, True, True, False]))
-    return lines + _model(item) + _principles(item)
+    return lines + _model(item) + _gpus(item) + _principles(item)
+
+
+def _gpus(item: Search) -> list[str]:
+    """GPU hours, of an engine that uses any."""
+    gpus, cap = item.status.gpus, item.spec.budget.gpu_hours
+    if gpus is None and cap is None:
+        return []
+    spent = gpu_line(gpus, cap) if gpus is not None else "nothing yet"
+    return [*_section("GPUs"), *_fields({"Cap": f"{gpu_hours(cap)} GPU hours" if cap else "none", "Spent": spent})]
 
 
 def _model(item: Search) -> list[str]:
@@ -199,6 +208,7 @@ def describe_evaluation(item: Evaluation) -> list[str]:
             "Suite": f"{item.spec.suite} on {item.spec.engine.value}",
             "Training": _took(status.train_seconds),
             "Scoring": _took(status.score_seconds),
+            "Lost": _took(status.lost_seconds),
             "Weights": status.policy or "",
             "Trajectory": status.trajectory_artifact or "",
             "Records": status.records or "",

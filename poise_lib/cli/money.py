@@ -1,4 +1,7 @@
-"""What a language model has cost, in words: calls, tokens, dollars, what is set aside, what came to an end."""
+"""What a search has cost, in words.
+
+Of a language model: calls, tokens, dollars, what is set aside, what came to an end.  Of GPUs: hours.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from poise_lib.cli.text import plural
 from poise_lib.plain import clean
 from poise_lib.resources import Candidate
 from poise_lib.resources.candidate import CandidatePhase
+from poise_lib.resources.gpu import GPULedger
 from poise_lib.resources.llm import Ledger, Spend
 
 _STEPS = ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k"))
@@ -65,6 +69,22 @@ def ended(ledger: Ledger) -> str:
         parts.append(f"{clean(ledger.exhausted)} is reached")
     if ledger.fallback:
         parts.append(f"the library took over: {clean(ledger.fallback)}")
+    return "; ".join(parts)
+
+
+def gpu_hours(hours: float) -> str:
+    """``0.031``, ``4.2``, ``1,250``: hours of GPUs, with three digits that say something."""
+    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"
+
+
+def gpu_line(ledger: GPULedger, cap: float | None) -> str:
+    """``4.2 of 100 GPU hours spent; 0.8 more expected of what is going on``."""
+    of = f" of {gpu_hours(cap)}" if cap is not None else ""
+    parts = [f"{gpu_hours(ledger.spent_hours)}{of} GPU hours spent"]
+    if ledger.reserved_seconds:
+        parts.append(f"{gpu_hours(ledger.reserved_hours)} more expected of what is going on")
+    if ledger.exhausted:
+        parts.append(f"{clean(ledger.exhausted)} is reached")
     return "; ".join(parts)
 
 

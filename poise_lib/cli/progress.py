@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from poise_lib.cli.lineage import short_name
-from poise_lib.cli.money import long_line, short_line
+from poise_lib.cli.money import gpu_line, long_line, short_line
 from poise_lib.cli.text import duration, number, plural, signed
 from poise_lib.plain import clean
+from poise_lib.resources import Search
 from poise_lib.resources.base import seconds
 from poise_lib.resources.candidate import FINAL_CANDIDATE_PHASES, CandidatePhase
 from poise_lib.resources.evaluation import FINAL_EVALUATION_PHASES, Fidelity
@@ -45,6 +46,8 @@ class Standing:
     time: str
     model: str = ""
     """What the language model has cost so far; empty while none is asked."""
+    gpus: str = ""
+    """GPU hours so far; empty for an engine that uses none."""
 
 
 class Clock:
@@ -120,7 +123,14 @@ def standing(view: RunView, left: float | None) -> Standing:
         best_line(view),
         f"{duration(view.elapsed)} so far{remaining}",
         long_line(ledger) if ledger is not None else "",
+        gpus_line(search),
     )
+
+
+def gpus_line(search: Search) -> str:
+    """GPU hours so far; empty for an engine that uses none."""
+    gpus = search.status.gpus
+    return gpu_line(gpus, search.spec.budget.gpu_hours) if gpus is not None else ""
 
 
 def objective_news(view: RunView, before: str) -> str | None:
@@ -190,7 +200,8 @@ class PlainObserver:
         tasks = plural(len(view.running), "task")
         ledger = view.search.status.ledger
         model = f"; model {short_line(ledger)}" if ledger is not None else ""
-        self._say(f"{now.headline}; best {now.best}{model}; {tasks} running, {now.time}")
+        gpus = f"; {now.gpus}" if now.gpus else ""
+        self._say(f"{now.headline}; best {now.best}{model}{gpus}; {tasks} running, {now.time}")
 
     def on_event(self, text: str) -> None:
         """Tell at once."""
@@ -257,6 +268,8 @@ class LiveObserver:
         grid.add_row("best", Text(now.best, style="green" if view.search.status.best else ""))
         if now.model:
             grid.add_row("model", Text(now.model))
+        if now.gpus:
+            grid.add_row("GPUs", Text(now.gpus))
         for index, task in enumerate(sorted(view.running, key=lambda item: item.started)):
             kind, name, progress = task_line(task, view.search.metadata.name)
             text = Text.assemble((kind, "cyan"), f" {name} {progress} ", (duration(task.seconds), "dim"))

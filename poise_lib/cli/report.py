@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
-from poise_lib.cli.money import accepted, long_line, per_candidate
+from poise_lib.cli.money import accepted, gpu_hours, gpu_line, long_line, per_candidate
 from poise_lib.cli.objective import confirmed_lines, metric_lines, objective_document, objective_report
 from poise_lib.cli.state import Snapshot
 from poise_lib.cli.text import duration, number, plural, signed
 from poise_lib.llm.errors import LLMError
-from poise_lib.names import CONDITION_FAILED, CONDITION_STALLED, REASON_NO_PROPOSALS
+from poise_lib.names import CONDITION_FAILED, CONDITION_STALLED, REASON_GPU_BUDGET_SPENT, REASON_NO_PROPOSALS
 from poise_lib.plain import clean
 from poise_lib.resources import Candidate, Search
 from poise_lib.resources.base import ConditionStatus
@@ -31,6 +31,7 @@ def report_lines(snapshot: Snapshot, manifest: str | None = None) -> list[str]:
         "",
         *_result(snapshot),
         *_model(snapshot),
+        *_gpus(snapshot),
     ]
     lines += ["", *_where(snapshot), "", *_next(snapshot, manifest)]
     return [line.rstrip() for line in lines]
@@ -72,13 +73,14 @@ def model_trouble(search: Search) -> LLMError | None:
 
 
 def _spent(snapshot: Snapshot) -> dict[str, Any]:
-    """What the model has cost, for programs; nothing where none was asked."""
-    ledger = snapshot.search.status.ledger
+    """What the model and the GPUs have cost, for programs; nothing where none was asked, and none was used."""
+    ledger, gpus = snapshot.search.status.ledger, snapshot.search.status.gpus
+    used = {"gpus": gpus.to_document()} if gpus is not None else {}
     if ledger is None:
-        return {}
+        return used
     count = accepted(snapshot.candidates)
     each = {"tokens": round(ledger.tokens / count), "costUSD": round(ledger.cost_usd / count, 6)} if count else None
-    return {"ledger": ledger.to_document(), "perArchivedCandidate": each}
+    return {"ledger": ledger.to_document(), "perArchivedCandidate": each, **used}
 
 
 def _model(snapshot: Snapshot) -> list[str]:
@@ -91,6 +93,19 @@ def _model(snapshot: Snapshot) -> list[str]:
     if each := per_candidate(ledger, snapshot.candidates):
         lines.append(f"That is {each}.")
     return lines
+
+
+def _gpus(snapshot: Snapshot) -> list[str]:
+    gpus = snapshot.search.status.gpus
+    if gpus is None:
+        return []
+    count = accepted(snapshot.candidates)
+    each = (
+        f", {gpu_hours(gpus.spent_hours / count)} for each of the {plural(count, 'candidate')} archived"
+        if count
+        else ""
+    )
+    return ["", f"Training and scoring: {gpu_line(gpus, snapshot.search.spec.budget.gpu_hours)}{each}."]
 
 
 def verdict_sentence(found: ConfirmedCandidate, title: str, baseline: str) -> str:
@@ -120,10 +135,14 @@ def _how_it_ended(search: Search) -> str:
 
 
 def _why_no_more(search: Search) -> list[str]:
-    """Running out of proposals is no budget that the user has set: it may be a setting that is to be mended."""
-    if search.status.stop_reason != REASON_NO_PROPOSALS:
-        return []
-    return [f"Nothing more was proposed: {clean(search.status.message)}"]
+    """Running out of proposals is no budget that the user has set: it may be a setting that is to be mended.
+
+    When GPU hours have run out, what was left undone, such as the confirmation, is in the message.
+    """
+    told = clean(search.status.message)
+    heads = {REASON_NO_PROPOSALS: "Nothing more was proposed", REASON_GPU_BUDGET_SPENT: "The GPU hours are spent"}
+    head = heads.get(search.status.stop_reason)
+    return [f"{head}: {told}"] if head is not None else []
 
 
 def _wall(search: Search) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from poise_lib.cli.money import cost, tokens
+from poise_lib.cli.money import cost, gpu_hours, tokens
 from poise_lib.cli.text import duration, fit, number, pad, signed, width
 from poise_lib.plain import clean
 from poise_lib.resources import Candidate, Evaluation, Search
@@ -36,6 +36,10 @@ def _spent(item: Search) -> str:
 
 def _tokens(item: Search) -> str:
     return tokens(item.status.ledger.tokens) if item.status.ledger is not None else ""
+
+
+def _gpu_hours(item: Search) -> str:
+    return gpu_hours(item.status.gpus.spent_hours) if item.status.gpus is not None else ""
 
 
 def _search_best(item: Search) -> str:
@@ -79,6 +83,7 @@ SEARCH_COLUMNS = (
     Column("VERDICT", _search_verdict),
     Column("SPENT", _spent, right=True, optional=True),
     Column("TOKENS", _tokens, right=True, optional=True),
+    Column("GPU HOURS", _gpu_hours, right=True, optional=True),
     Column("AGE", lambda item: age(item.metadata.creation_timestamp or item.status.start_time), right=True),
     Column("ARCHIVED", lambda item: str(item.status.counts.archived), right=True, wide=True),
     Column("REJECTED", lambda item: str(item.status.counts.rejected), right=True, wide=True),

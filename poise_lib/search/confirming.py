@@ -69,7 +69,7 @@ def plan_confirmation(observed: Observed) -> Conclusion:
     if not ended:
         held_up = no_room(observed, Fidelity.CONFIRM) if not actions else None
         waiting = _not_final((root, *arms), seeds, observed)
-        if held_up is not None and not any(begun(run, observed) for run in waiting):
+        if held_up is not None and not any(begun(run) for run in waiting):
             total = (1 + len(arms)) * len(seeds)
             finished = f"{total - len(waiting)} of {total} confirmation runs finished"
             return Conclusion(ended=True, message=f"{finished}: raise {CAP} to have the best confirmed")

@@ -15,7 +15,7 @@ from poise_lib.resources import Candidate, Evaluation
 from poise_lib.resources.early_stop import EarlyStopping
 from poise_lib.resources.evaluation import FINAL_EVALUATION_PHASES, Engine, EvaluationPhase, EvaluationStatus, Fidelity
 from poise_lib.search.actions import Action, StartTask, Update
-from poise_lib.search.gpus import expected, gpus_of, no_room
+from poise_lib.search.gpus import begun, expected, gpus_of, no_room
 from poise_lib.search.naming import evaluation_name
 from poise_lib.search.observed import Observed, TaskState
 from poise_lib.search.steps import Done, GivenUp, Waiting, step
@@ -180,14 +180,30 @@ def _train(evaluation: Evaluation, candidate: Candidate, source: str, observed: 
         case GivenUp(fault):
             seconds = _fault_seconds(evaluation, TaskKind.TRAIN, observed)
             return _fail(evaluation, fault, **lost, **seconds)
+        case Waiting(None):
+            return begin(evaluation)
         case Waiting(start):
-            refusal = no_room(observed, evaluation.spec.fidelity) if start is not None else None
+            refusal = _refused(evaluation, observed)
             if refusal is not None and evaluation.spec.fidelity is Fidelity.CONFIRM:
-                return _update(evaluation, **lost)  # it waits for a bigger budget
+                return _update(evaluation, phase=EvaluationPhase.PENDING, **lost)  # until the budget is raised
             if refusal is not None:
                 return _fail(evaluation, refusal, **lost)
-            actions = _update(evaluation, phase=EvaluationPhase.TRAINING, **lost)
+            # One that uses GPUs begins when there is room for it.
+            actions = _update(evaluation, **lost) if gpus_of(evaluation) else begin(evaluation)
             return [*actions, StartTask(start)] if start is not None else actions
+
+
+def begin(evaluation: Evaluation) -> list[Action]:
+    """Training is running, or starts now."""
+    return _update(evaluation, phase=EvaluationPhase.TRAINING)
+
+
+def _refused(evaluation: Evaluation, observed: Observed) -> TaskFault | None:
+    """Why a training may not start, or not be tried again; one that has begun may have left its result in the store."""
+    task = observed.peek(f"{evaluation.metadata.name}-{TaskKind.TRAIN.value}")
+    if begun(evaluation) and (task is None or task.state is not TaskState.LOST):
+        return None
+    return no_room(observed, evaluation.spec.fidelity)
 
 
 def _trained(evaluation: Evaluation, result: TrainOutput, observed: Observed) -> list[Action]:
@@ -203,7 +219,8 @@ def _trained(evaluation: Evaluation, result: TrainOutput, observed: Observed) ->
     if probe and not observed.search.spec.evaluation.probe:
         outcome = {"phase": EvaluationPhase.COMPLETE, "message": "trained; a probe of verification is not scored"}
     if ending is not None:
-        outcome = {"phase": EvaluationPhase.FAILED, "reason": ending.reason, "message": ending.message}
+        message = f"{ending.reason}: {ending.message}"  # Events show nothing but the message
+        outcome = {"phase": EvaluationPhase.FAILED, "reason": ending.reason, "message": message[:2000]}
     return _update(
         evaluation,
         **outcome,

@@ -3,7 +3,9 @@
 Level-triggered, and so without books of its own that a crash could leave wrong.  Every Evaluation carries the seconds of
 its training, of its scoring and of attempts that were lost, written in the same update as what they brought.
 ``status.gpus`` adds up what the Evaluations that exist tell *more* than when it was last written, so that it stays right
-when an Evaluation is deleted or begun anew.  What is set aside follows from the tasks that are observed.
+when an Evaluation is deleted or begun anew.  What is set aside follows from their phases: an Evaluation leaves Pending in
+the plan that starts its training, just before it.  One that has left it is not stopped by a cap, because its result may be
+in the artifact store already.
 
 Wall seconds decide when a cap is reached, so a search with ``budget.gpuHours`` repeats only as well as one with a deadline.
 """
@@ -14,10 +16,10 @@ from collections.abc import Iterable, Sequence
 
 from poise_lib.names import REASON_GPU_BUDGET_SPENT
 from poise_lib.resources import Evaluation
-from poise_lib.resources.evaluation import FINAL_EVALUATION_PHASES, Engine, Fidelity
+from poise_lib.resources.evaluation import Engine, EvaluationPhase, Fidelity
 from poise_lib.resources.gpu import GPULedger
 from poise_lib.search.actions import StartTask
-from poise_lib.search.observed import Observed, TaskState
+from poise_lib.search.observed import Observed
 from poise_lib.tasks.protocol import TaskFault, TaskKind
 
 CAP = "budget.gpuHours"
@@ -61,7 +63,7 @@ def held(observed: Observed) -> float:
     """GPU seconds that runs are expected to take which have begun and are not counted yet."""
     total = 0.0
     for run in _sorted(observed):
-        if gpus_of(run) and begun(run, observed):
+        if begun(run):
             training, scoring = expected(observed, run.spec.fidelity)
             if run.status.policy is not None:
                 total += max(scoring, _ended(run, TaskKind.SCORE, observed))
@@ -70,11 +72,9 @@ def held(observed: Observed) -> float:
     return round(total, 3)
 
 
-def begun(run: Evaluation, observed: Observed) -> bool:
-    """Whether a run has begun and not ended."""
-    task = observed.peek(f"{run.metadata.name}-{TaskKind.TRAIN.value}")
-    going = task is not None and task.state in (TaskState.RUNNING, TaskState.ENDED)
-    return run.status.phase not in FINAL_EVALUATION_PHASES and (run.status.policy is not None or going)
+def begun(run: Evaluation) -> bool:
+    """Whether a run uses GPUs, has begun and not ended."""
+    return bool(gpus_of(run)) and run.status.phase in (EvaluationPhase.TRAINING, EvaluationPhase.SCORING)
 
 
 def _ended(run: Evaluation, kind: TaskKind, observed: Observed) -> float:
@@ -101,7 +101,7 @@ def no_room(observed: Observed, fidelity: Fidelity) -> TaskFault | None:
 def admitted(observed: Observed, starts: Sequence[StartTask], room: int) -> tuple[GPULedger | None, list[StartTask]]:
     """Which of the tasks may start as far as GPUs are concerned.
 
-    Only training waits; what has been trained is scored in any case.
+    Only training waits that has not begun; what has been trained is scored in any case.
 
     Args:
         observed: the snapshot.
@@ -118,10 +118,10 @@ def admitted(observed: Observed, starts: Sequence[StartTask], room: int) -> tupl
     going: list[StartTask] = []
     trainings = {f"{name}-{TaskKind.TRAIN.value}": run for name, run in observed.evaluations.items()}
     for start in starts:
-        if len(going) == room:
+        if len(going) >= room:
             break
         run = trainings.get(start.request.name)
-        if run is not None:
+        if run is not None and not begun(run):
             need = _need(observed, run.spec.fidelity)
             taken = ledger.spent_seconds + aside
             if cap is not None and (taken >= cap or taken + need > cap):

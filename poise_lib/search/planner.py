@@ -22,8 +22,8 @@ from poise_lib.resources.search import SearchPhase, SearchStatus
 from poise_lib.search.actions import Action, Create, StartTask, Update
 from poise_lib.search.candidates import plan_candidate
 from poise_lib.search.confirming import plan_confirmation
-from poise_lib.search.evaluations import plan_evaluation
-from poise_lib.search.gpus import admitted
+from poise_lib.search.evaluations import begin, plan_evaluation
+from poise_lib.search.gpus import admitted, begun, gpus_of
 from poise_lib.search.model import check_model, distil, told
 from poise_lib.search.naming import candidate_name
 from poise_lib.search.observed import Asked, Observed, TaskState
@@ -61,12 +61,20 @@ def plan(observed: Observed) -> tuple[Action, ...]:
     gpus, affordable = _affordable(starts, observed)
     ledger, going = reserved(observed, status.ledger, asked.names, wanted, affordable)
     status = status.model_copy(update={"ledger": ledger, "gpus": gpus})
+    changes += _begin(going, observed)
     if status == observed.search.status:
         return (*changes, *going)
     told_now = Update(observed.search.model_copy(update={"status": status}))
     if ledger != observed.search.status.ledger:
         return (*changes, told_now, *going)  # what a task may spend is written down before it starts
     return (*changes, *going, told_now)
+
+
+def _begin(going: list[StartTask], observed: Observed) -> list[Action]:
+    """Evaluations that use GPUs begin with the plan that starts their training, which their phase tells."""
+    trainings = {f"{name}-{TaskKind.TRAIN.value}": run for name, run in observed.evaluations.items() if gpus_of(run)}
+    found = (trainings.get(start.request.name) for start in going)
+    return [action for run in found if run is not None and not begun(run) for action in begin(run)]
 
 
 def _affordable(starts: list[StartTask], observed: Observed) -> tuple[GPULedger | None, list[StartTask]]:

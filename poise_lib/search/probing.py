@@ -39,10 +39,11 @@ def finding(run: Evaluation) -> CheckResult | None:
     """What a failed probe holds against its candidate; None when the candidate is not to blame."""
     if run.status.reason not in OWN_FAULTS:
         return None
+    told = run.status.message
     return CheckResult(
         name=VERL_PROBE,
         status="failed",
-        evidence=f"{run.status.reason}: {run.status.message}"[:600],
+        evidence=(told if told.startswith(run.status.reason) else f"{run.status.reason}: {told}")[:600],
         hint=f"training by VeRL failed within its first steps ({run.metadata.name}), after every other check had passed: "
         "look for what differs there, such as bf16, CUDA, padding and micro-batches",
     )

@@ -82,7 +82,18 @@ def _engine_cases(kind: str) -> tuple[Case, ...]:
         wrong = tuple(_on_verl(kind, **settings) for settings in refuses)
         return Case(kind, path, says, (_on_verl(kind, **passes),), wrong)
 
+    def stopping(*shares: float) -> Document:
+        change: Document = {"earlyStopping": {"hopeless": {"rungs": list(shares)}}}
+        return merged(_on_verl(kind), _spec(evaluation=change) if kind == "Search" else _spec(**change))
+
     return (
+        Case(
+            kind,
+            f"{above}.earlyStopping.hopeless",
+            "rungs must lie between 0 and 1",
+            (stopping(0.5), stopping(0.1, 0.25, 0.999)),
+            (stopping(0.5, 1.0), stopping(0.0), stopping(-0.5), stopping(2.0)),
+        ),
         Case(kind, above, "engine verl needs the settings verl", (_on_verl(kind),), (bare,)),
         Case(kind, above, "settings verl are of no use to engine nano", (_spec(),), (idle,)),
         of(
@@ -179,6 +190,13 @@ CASES = (
             merged(_on_verl("Search"), _spec(objective={"metrics": [_metric("plus3")]})),
             merged(_on_verl("Search"), _spec(objective={"constraints": [{"metric": "plus3", "minimum": 1}]})),
         ),
+    ),
+    Case(
+        "Search",
+        ".spec",
+        "budget.gpuHours caps engine verl",
+        (merged(_on_verl("Search"), _spec(budget={"candidates": 4, "gpuHours": 0.5})),),
+        (_spec(budget={"candidates": 4, "gpuHours": 0.5}),),
     ),
     Case(
         "Search",

@@ -68,6 +68,11 @@ def ended(composition, reason, phase=CandidatePhase.FAILED, **more):
         ("VerificationFailed", CandidatePhase.REJECTED),
         ("TrainingFailed", CandidatePhase.FAILED),
         ("Collapsed", CandidatePhase.FAILED),
+        ("NonFinite", CandidatePhase.FAILED),
+        ("KLBlowUp", CandidatePhase.FAILED),
+        ("EntropyCollapse", CandidatePhase.FAILED),
+        ("FormatCollapse", CandidatePhase.FAILED),
+        ("Hopeless", CandidatePhase.FAILED),
     ],
 )
 def test_children_that_ended_by_their_own_fault_mark_the_combination_only(reason, phase):
@@ -87,6 +92,7 @@ def test_children_that_ended_by_their_own_fault_mark_the_combination_only(reason
         ("SourceTooLarge", CandidatePhase.FAILED),
         ("ScoringFailed", CandidatePhase.FAILED),
         ("EvaluationFailed", CandidatePhase.FAILED),
+        ("GPUBudgetSpent", CandidatePhase.FAILED),
         ("", CandidatePhase.FAILED),
     ],
 )

@@ -40,6 +40,8 @@ class Cards(World):
         super().__init__(search, self.timed)
         self.truth = 0.0
         """GPU seconds of everything that has ended."""
+        self.unseen = 0.0
+        """Of attempts that were lost since the planner last looked."""
         self.told: dict[str, float] = {}
         self.most_planned = 0.0
         """The most that was spent and set aside at any time when something was started."""
@@ -60,8 +62,13 @@ class Cards(World):
 
     def lose(self, name: str) -> None:
         super().lose(name)
-        self.truth += GPUS * seconds_of(name)
+        self.unseen += GPUS * seconds_of(name)
         self.told[name] = seconds_of(name)
+
+    def crash(self) -> None:
+        """An attempt that was lost in the same moment is known to nobody."""
+        super().crash()
+        self.unseen = 0.0
 
     def observe(self) -> Observed:
         observed = super().observe()
@@ -75,7 +82,10 @@ class Cards(World):
         super().settle(chance, crash)
         gpus = self.search.status.gpus
         assert gpus is not None
-        assert gpus.spent_seconds >= self.truth - 1e-6
+        self.truth += self.unseen
+        self.unseen = 0.0
+        if not crash:
+            assert gpus.spent_seconds >= self.truth - 1e-6
         self.most_planned = max(self.most_planned, gpus.spent_seconds + gpus.reserved_seconds)
 
 

@@ -140,14 +140,14 @@ def test_a_run_that_ended_early_keeps_all_it_left_and_fails_its_candidate_for_it
     world = finished(Inputs(verl_search(), ending("s-001-0-full-0", reason)))
     run, candidate = world.evaluations["s-001-0-full-0"], world.candidates["s-001-0"]
     assert (run.status.phase, run.status.reason) == (EvaluationPhase.FAILED, reason)
-    assert run.status.message == "actor/pg_loss is nan"
+    assert run.status.message == f"{reason}: actor/pg_loss is nan"
     assert run.status.policy is not None
     assert run.status.train_seconds == 1.0
     assert [point[ACCURACY] for point in run.status.trajectory] == [0.25, 0.5]
     assert run.status.metrics == {}
     assert "s-001-0-full-0-score" not in world.started
     assert (candidate.status.phase, candidate.status.reason) == (CandidatePhase.FAILED, reason)
-    assert candidate.status.message == "s-001-0-full-0: actor/pg_loss is nan"
+    assert candidate.status.message == f"s-001-0-full-0: {reason}: actor/pg_loss is nan"
     assert candidate.status.trajectory == {"actor/entropy.last": 0.25}
     (entry,) = (item for item in world.observe().entries if item.name == "s-001-0")
     assert entry.at_fault

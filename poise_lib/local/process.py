@@ -108,7 +108,7 @@ async def run_task(
         work.mkdir(parents=True)
         log.parent.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "poise_lib.tasks", "--store", str(state.artifacts.root), "--work", str(work)]
-    command += ["--checkpoints", str(state.root / "checkpoints")]
+    command += ["--checkpoints", str(state.checkpoints)]
     command += ["--attempt", attempt, "--parent", str(os.getpid()), "--fence", f"{state.root / 'run'}={token}"]
     if fork_server is not None:
         command += ["--fork-server", str(fork_server)]

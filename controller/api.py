@@ -59,6 +59,7 @@ WATCHED: Final = CUSTOM | {"Job": JOBS}
 PODS: Final = Resource("", "v1", "pods")
 CONFIG_MAPS: Final = Resource("", "v1", "configmaps")
 CLAIMS: Final = Resource("", "v1", "persistentvolumeclaims")
+SERVICES: Final = Resource("", "v1", "services")
 EVENTS: Final = Resource("", "v1", "events")
 NETWORK_POLICIES: Final = Resource("networking.k8s.io", "v1", "networkpolicies")
 LEASES: Final = Resource("coordination.k8s.io", "v1", "leases")

@@ -19,7 +19,7 @@ from poise_lib.artifacts.store import disk_errors
 from poise_lib.errors import StateError
 from poise_lib.llm.config import ENVIRONMENT
 from poise_lib.local.state import StateDir
-from poise_lib.tasks.protocol import MAX_RESULT_BYTES, FrameReader, TaskRequest, TaskResult, time_limit
+from poise_lib.tasks.protocol import MAX_RESULT_BYTES, FrameReader, TaskRequest, TaskResult
 
 _PASSED_ON = (
     "PATH",
@@ -94,7 +94,7 @@ async def run_task(
     if fork_server is not None:
         command += ["--fork-server", str(fork_server)]
     reader = FrameReader(attempt)
-    limit = time_limit(request.kind, asks_a_model=request.asks_a_model)
+    limit = request.time_limit
     try:
         with disk_errors(log), log.open("ab") as errors:
             process = await asyncio.create_subprocess_exec(

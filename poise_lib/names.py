@@ -53,6 +53,7 @@ REASON_TASKS_DO_NOT_START: Final = "TasksDoNotStart"
 REASON_CANDIDATES_SPENT: Final = "CandidatesSpent"
 REASON_PATIENCE_SPENT: Final = "PatienceSpent"
 REASON_DEADLINE_REACHED: Final = "DeadlineReached"
+REASON_GPU_BUDGET_SPENT: Final = "GPUBudgetSpent"
 REASON_BASELINE_FAILED: Final = "BaselineFailed"
 REASON_ENGINE_NOT_READY: Final = "EngineNotReady"
 REASON_NO_PROPOSALS: Final = "NoProposals"
@@ -63,6 +64,21 @@ REASON_VERIFICATION_FAILED: Final = "VerificationFailed"
 REASON_DUPLICATE: Final = "Duplicate"
 REASON_TRAINING_FAILED: Final = "TrainingFailed"
 REASON_COLLAPSED: Final = "Collapsed"
+REASON_NON_FINITE: Final = "NonFinite"
+REASON_KL_BLOW_UP: Final = "KLBlowUp"
+REASON_ENTROPY_COLLAPSE: Final = "EntropyCollapse"
+REASON_FORMAT_COLLAPSE: Final = "FormatCollapse"
+REASON_HOPELESS: Final = "Hopeless"
+EARLY_STOPS: Final = frozenset(
+    {
+        REASON_NON_FINITE,
+        REASON_KL_BLOW_UP,
+        REASON_ENTROPY_COLLAPSE,
+        REASON_FORMAT_COLLAPSE,
+        REASON_HOPELESS,
+    }
+)
+"""What :mod:`poise_lib.evaluation.stopping` ends a training run for."""
 REASON_SCORING_FAILED: Final = "ScoringFailed"
 REASON_EVALUATION_FAILED: Final = "EvaluationFailed"
 REASON_LITERATURE_INVALID: Final = "LiteratureInvalid"

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from poise_lib.names import REASON_COLLAPSED, REASON_TRAINING_FAILED, REASON_VERIFICATION_FAILED
+from poise_lib.names import EARLY_STOPS, REASON_COLLAPSED, REASON_TRAINING_FAILED, REASON_VERIFICATION_FAILED
 from poise_lib.resources.base import Model
 from poise_lib.resources.candidate import CandidatePhase, Component, Reflection
 
-OWN_FAULTS = frozenset({REASON_VERIFICATION_FAILED, REASON_TRAINING_FAILED, REASON_COLLAPSED})
+OWN_FAULTS = frozenset({REASON_VERIFICATION_FAILED, REASON_TRAINING_FAILED, REASON_COLLAPSED}) | EARLY_STOPS
 """The reasons for which a candidate ends unscored that say something about its algorithm; see :attr:`Entry.at_fault`."""
 
 
@@ -53,11 +53,13 @@ class Entry(Model):
           it behaves as its parent, for then the change is none.
         * TrainingFailed: it raised, left the finite numbers, did not learn at all, or hit a limit of time or memory.
         * Collapsed: after the probe run it scored far below the baseline.
+        * NonFinite, KLBlowUp, EntropyCollapse, FormatCollapse, Hopeless: its training was ended early.
 
         It does not count when nothing was judged, or when others may be to blame:
 
         * TaskFailed: every attempt of one of its tasks was lost with its process, pod or node.
         * Duplicate: it is sound, and only not worth training again.
+        * GPUBudgetSpent: there was no room to train it.
         * UnknownAlgorithm, SourceTooLarge: a name was mistyped, or the API has no room for the code.
         * ScoringFailed, EvaluationFailed: trusted code gave up on scores that the training before it had earned, or a
           metric of the objective is missing; training checks every step's numbers, so divergence ends there.

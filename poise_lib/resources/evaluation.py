@@ -19,6 +19,7 @@ from poise_lib.resources.base import (
     ShortText,
     Text,
 )
+from poise_lib.resources.early_stop import EarlyStopping
 from poise_lib.resources.verl import VerlSettings
 
 
@@ -97,6 +98,9 @@ class EvaluationSpec(Model):
     suite: ShortText = Field("chains-v1", description="Benchmark suite.")
     nano: NanoSettings = Field(default_factory=NanoSettings, description="Protocol when the engine is nano.")
     verl: VerlSettings | None = Field(None, description="Protocol when the engine is verl.")
+    early_stopping: EarlyStopping | None = Field(
+        None, description="When training ends before its last step, engine verl; never when missing."
+    )
 
     @model_validator(mode="after")
     def _engine_has_settings(self) -> EvaluationSpec:

@@ -26,6 +26,7 @@ from poise_lib.resources.base import (
     Text,
     cel,
 )
+from poise_lib.resources.early_stop import EarlyStopping
 from poise_lib.resources.evaluation import Engine, NanoSettings, check_engine, engine_rules
 from poise_lib.resources.objective import (
     WEIGHT_TOLERANCE,
@@ -246,6 +247,10 @@ class EvaluationSettings(Model):
     probe: bool = Field(False, description="Whether a probe run must finish without collapse before the full one.")
     fidelities: Fidelities = Field(default_factory=Fidelities, description="Training protocols of engine nano.")
     verl: VerlSettings | None = Field(None, description="Training protocol of engine verl.")
+    early_stopping: EarlyStopping = Field(
+        default_factory=EarlyStopping,
+        description="When training by engine verl ends before its last step; engine nano always goes to its last.",
+    )
     confirmation: Confirmation = Field(default_factory=Confirmation, description="Check of the winner.")
     template: PodTemplate = Field(
         default_factory=PodTemplate, description="Where and with what tasks run in a cluster; no effect elsewhere."

@@ -39,11 +39,11 @@ from poise_lib.resources.candidate import (
     Implementation,
     Revision,
 )
-from poise_lib.resources.evaluation import EvaluationPhase, EvaluationSpec, Fidelity
+from poise_lib.resources.evaluation import Engine, EvaluationPhase, EvaluationSpec, Fidelity
 from poise_lib.resources.objective import Direction, Objective
 from poise_lib.resources.suites import SUITES
 from poise_lib.search.actions import Action, Create, StartTask, Update
-from poise_lib.search.evaluations import of_this_code
+from poise_lib.search.evaluations import of_this_code, stopping
 from poise_lib.search.model import exhibits
 from poise_lib.search.naming import candidate_name, confirmation_seeds, evaluation_name, search_seeds
 from poise_lib.search.observed import Observed
@@ -259,6 +259,9 @@ def new_evaluation(candidate: Candidate, fidelity: Fidelity, seed: int, observed
             suite=settings.suite,
             nano=nano,
             verl=settings.verl,
+            early_stopping=stopping(candidate, fidelity, settings.early_stopping)
+            if settings.engine is Engine.VERL
+            else None,
         ),
     )
 
@@ -330,7 +333,13 @@ def _evaluate(candidate: Candidate, observed: Observed) -> list[Action]:
 def _end_with(candidate: Candidate, run: Evaluation) -> list[Action]:
     """A failed evaluation fails its candidate, for the same reason."""
     reason, message = run.status.reason or REASON_EVALUATION_FAILED, f"{run.metadata.name}: {run.status.message}"
-    return _end(candidate, CandidatePhase.FAILED, reason, message)
+    return _update(
+        candidate,
+        phase=CandidatePhase.FAILED,
+        reason=reason,
+        message=message[:2000],
+        trajectory=mean_of([run.status.summary]),
+    )
 
 
 def mean_of(documents: Sequence[dict[str, float]]) -> dict[str, float]:

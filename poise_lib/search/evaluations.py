@@ -5,17 +5,20 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Literal, TypeVar
 
-from poise_lib.evaluation.trajectory import CANDIDATE_PREFIX
-from poise_lib.names import ANNOTATION_DIGEST, REASON_EVALUATION_FAILED
+from poise_lib.evaluation.trajectory import ACCURACY, CANDIDATE_PREFIX, STEP
+from poise_lib.names import ANNOTATION_DIGEST, REASON_EVALUATION_FAILED, REASON_TRAINING_FAILED
 from poise_lib.resources import Candidate, Evaluation
-from poise_lib.resources.evaluation import FINAL_EVALUATION_PHASES, EvaluationPhase, EvaluationStatus, Fidelity
+from poise_lib.resources.early_stop import EarlyStopping
+from poise_lib.resources.evaluation import FINAL_EVALUATION_PHASES, Engine, EvaluationPhase, EvaluationStatus, Fidelity
 from poise_lib.search.actions import Action, StartTask, Update
+from poise_lib.search.naming import evaluation_name
 from poise_lib.search.observed import Observed
 from poise_lib.search.steps import Done, GivenUp, Waiting, step
-from poise_lib.tasks.documents import ScoreInput, ScoreOutput, TrainInput, TrainOutput
+from poise_lib.tasks.documents import Ending, ScoreInput, ScoreOutput, TrainInput, TrainOutput
 from poise_lib.tasks.protocol import TaskFault, TaskKind
 
 SPLIT: dict[Fidelity, Literal["search", "confirm"]] = {
@@ -41,7 +44,7 @@ def thin(points: tuple[Point, ...], most: int = _POINTS) -> tuple[Point, ...]:
 
 def presentable(point: dict[str, float]) -> dict[str, float]:
     """What the object keeps of a step: candidates name metrics of their own, as they like and as many as they like."""
-    named = [name for name in point if _METRIC_NAME.fullmatch(name)]
+    named = [name for name in point if _METRIC_NAME.fullmatch(name) and math.isfinite(point[name])]
     engine_first = sorted(named, key=lambda name: name.startswith(CANDIDATE_PREFIX))
     return {name: point[name] for name in engine_first[:_METRICS_A_POINT]}
 
@@ -66,7 +69,7 @@ def plan_evaluation(evaluation: Evaluation, candidate: Candidate | None, observe
     if not of_this_code(evaluation, candidate):
         return []
     if evaluation.status.policy is None:
-        return _train(evaluation, code.source, observed)
+        return _train(evaluation, candidate, code.source, observed)
     return _score(evaluation, evaluation.status.policy, observed)
 
 
@@ -82,20 +85,65 @@ def _fail(evaluation: Evaluation, fault: TaskFault) -> list[Action]:
     return _update(evaluation, phase=EvaluationPhase.FAILED, reason=reason, message=fault.message)
 
 
-def _train(evaluation: Evaluation, source: str, observed: Observed) -> list[Action]:
+def stopping(candidate: Candidate, fidelity: Fidelity, settings: EarlyStopping) -> EarlyStopping | None:
+    """The rules that may end a run early; None: none.
+
+    A confirmation is evidence, and one that was cut short is none; the baseline has no parent; a probe is over before
+    two runs could be told apart.
+    """
+    if not settings.enabled:
+        return None
+    if fidelity is Fidelity.CONFIRM:
+        return settings.only_non_finite()
+    if fidelity is Fidelity.PROBE or not candidate.spec.parents:
+        return settings.without_comparison()
+    return settings
+
+
+def reference_curve(
+    evaluation: Evaluation, candidate: Candidate, observed: Observed
+) -> tuple[dict[str, float], ...] | None:
+    """Accuracy by step of the parent's run of the same fidelity and seed, as far as its status has it; else None.
+
+    A parent is archived before its children are proposed, so this does not depend on what ends first.
+    """
+    rules = evaluation.spec.early_stopping
+    if rules is None or not rules.enabled or not rules.hopeless.enabled or not candidate.spec.parents:
+        return None
+    name = evaluation_name(candidate.spec.parents[0], evaluation.spec.fidelity, evaluation.spec.seed)
+    run, parent = observed.evaluations.get(name), observed.candidates.get(candidate.spec.parents[0])
+    if run is None or parent is None or not of_this_code(run, parent):
+        return None
+    if run.status.phase is not EvaluationPhase.COMPLETE:
+        return None
+    curve = tuple(
+        {STEP: point[STEP], ACCURACY: point[ACCURACY]}
+        for point in run.status.trajectory
+        if STEP in point and ACCURACY in point
+    )
+    return curve or None
+
+
+def _train_input(evaluation: Evaluation, candidate: Candidate, source: str, observed: Observed) -> TrainInput:
     spec = evaluation.spec
     document = TrainInput(source=source, engine=spec.engine, suite=spec.suite, nano=spec.nano, seed=spec.seed)
+    if spec.engine is Engine.NANO:
+        return document
+    return document.model_copy(
+        update={
+            "verl": spec.verl,
+            "fidelity": spec.fidelity,
+            "stopping": spec.early_stopping,
+            "reference": reference_curve(evaluation, candidate, observed),
+        }
+    )
+
+
+def _train(evaluation: Evaluation, candidate: Candidate, source: str, observed: Observed) -> list[Action]:
+    document = _train_input(evaluation, candidate, source, observed)
     match step(observed, TaskKind.TRAIN, f"{evaluation.metadata.name}-train", document, TrainOutput):
         case Done(result):
-            return _update(
-                evaluation,
-                phase=EvaluationPhase.SCORING,
-                policy=result.policy,
-                trajectory=tuple(map(presentable, thin(result.trajectory))),
-                trajectory_artifact=result.trajectory_artifact,
-                summary=result.summary,
-                train_seconds=result.seconds,
-            )
+            return _trained(evaluation, result)
         case GivenUp(fault):
             return _fail(evaluation, fault)
         case Waiting(start):
@@ -103,10 +151,34 @@ def _train(evaluation: Evaluation, source: str, observed: Observed) -> list[Acti
             return [*actions, StartTask(start)] if start is not None else actions
 
 
+def _trained(evaluation: Evaluation, result: TrainOutput) -> list[Action]:
+    """What training left; a run that ended early keeps it all, and is not scored."""
+    ending = result.ended
+    if ending is None and result.policy is None:
+        ending = Ending(reason=REASON_TRAINING_FAILED, message="training left no weights")
+    outcome: dict[str, object] = {"phase": EvaluationPhase.SCORING}
+    if ending is not None:
+        outcome = {"phase": EvaluationPhase.FAILED, "reason": ending.reason, "message": ending.message}
+    return _update(
+        evaluation,
+        **outcome,
+        policy=result.policy,
+        trajectory=tuple(map(presentable, thin(result.trajectory))),
+        trajectory_artifact=result.trajectory_artifact,
+        summary=result.summary,
+        train_seconds=result.seconds,
+    )
+
+
 def _score(evaluation: Evaluation, policy: str, observed: Observed) -> list[Action]:
     spec = evaluation.spec
     document = ScoreInput(
-        policy=policy, engine=spec.engine, suite=spec.suite, split=SPLIT[spec.fidelity], seed=spec.seed
+        policy=policy,
+        engine=spec.engine,
+        suite=spec.suite,
+        split=SPLIT[spec.fidelity],
+        seed=spec.seed,
+        verl=spec.verl,
     )
     match step(observed, TaskKind.SCORE, f"{evaluation.metadata.name}-score", document, ScoreOutput):
         case Done(result):

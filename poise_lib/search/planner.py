@@ -12,13 +12,11 @@ from dataclasses import replace
 from poise_lib.names import (
     LLM_UNUSABLE,
     REASON_BASELINE_FAILED,
-    REASON_ENGINE_NOT_READY,
     REASON_RUNNING,
     REASON_SUSPENDED,
     REASON_TASK_FAILED,
 )
 from poise_lib.resources.candidate import FINAL_CANDIDATE_PHASES, CandidatePhase
-from poise_lib.resources.evaluation import Engine
 from poise_lib.resources.search import SearchPhase, SearchStatus
 from poise_lib.search.actions import Action, Create, StartTask, Update
 from poise_lib.search.candidates import plan_candidate
@@ -33,12 +31,6 @@ from poise_lib.search.spending import reserved
 from poise_lib.search.status import best, search_status, verdict_sentence
 from poise_lib.tasks.protocol import TaskKind
 
-ENGINE_NOT_READY = (
-    "evaluation.engine verl: this version does not train whole searches with VeRL yet (tasks of it that train and score "
-    "in a cluster are missing); `poise train CANDIDATE.py --engine verl` handles one candidate, and a Search with "
-    "engine nano runs"
-)
-
 _LAST = {TaskKind.TRAIN: 1}
 """Training is started after everything else, because what is short unblocks more."""
 
@@ -51,8 +43,6 @@ def plan(observed: Observed) -> tuple[Action, ...]:
         :class:`StartTask` as ``budget.concurrent`` leaves room for.  The search's own status, which sums up the others,
         comes last: no task waits for it, but one that a ledger has to allow.
     """
-    if observed.search.spec.evaluation.engine is not Engine.NANO:
-        return _refused(observed)
     asked = Asked(observed.tasks)
     observed = replace(observed, tasks=asked)
     actions: list[Action] = []
@@ -74,12 +64,6 @@ def plan(observed: Observed) -> tuple[Action, ...]:
     if ledger != observed.search.status.ledger:
         return (*changes, told_now, *going)  # what a task may spend is written down before it starts
     return (*changes, *going, told_now)
-
-
-def _refused(observed: Observed) -> tuple[Action, ...]:
-    """A search that this version cannot run must say so, and not run on another engine."""
-    status = search_status(observed, SearchPhase.FAILED, REASON_ENGINE_NOT_READY, ENGINE_NOT_READY)
-    return () if status == observed.search.status else (Update(observed.search.model_copy(update={"status": status})),)
 
 
 def _affordable(starts: list[StartTask], observed: Observed) -> list[StartTask]:

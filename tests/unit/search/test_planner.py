@@ -10,11 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poise_lib.archive.digest import archive_digest
-from poise_lib.resources import Search
 from poise_lib.resources.candidate import FINAL_CANDIDATE_PHASES, CandidatePhase
 from poise_lib.resources.search import SearchPhase
-from poise_lib.search import Create, Observed, StartTask, Update, plan
-from poise_lib.search.planner import ENGINE_NOT_READY
+from poise_lib.search import Create, StartTask, Update, plan
 from poise_lib.tasks.protocol import TaskFault, TaskKind, TaskRequest, TaskResult
 from tests.unit.search.world import World, answer, make_search
 
@@ -340,14 +338,3 @@ def test_the_planner_uses_every_kind_of_action(kind: type) -> None:
         if world.running:
             world.finish(sorted(world.running)[0])
     assert kind in seen
-
-
-def test_a_search_on_an_engine_that_cannot_run_it_fails_and_starts_nothing() -> None:
-    verl = {"model": {"path": "org/model"}, "data": {"train": ["train.jsonl"]}}
-    search = make_search(evaluation={"engine": "verl", "suite": "math-v1", "verl": verl})
-    (action,) = plan(Observed(search))
-    assert isinstance(action, Update)
-    assert isinstance(action.resource, Search)
-    status = action.resource.status
-    assert (status.phase, status.message) == (SearchPhase.FAILED, ENGINE_NOT_READY)
-    assert plan(Observed(action.resource)) == ()

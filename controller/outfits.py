@@ -16,7 +16,7 @@ from controller.settings import Settings
 from controller.templates import is_shared, layered
 from poise_lib.errors import InvalidInputError
 from poise_lib.resources.template import DataVolume, PodTemplate, Resources, VolumeUser
-from poise_lib.resources.verl import VerlSettings
+from poise_lib.resources.verl import Platform, VerlSettings
 from poise_lib.tasks.protocol import SPLIT_KINDS, TaskKind, TaskRequest, time_limit
 
 GPU: Final = "nvidia.com/gpu"
@@ -58,7 +58,7 @@ class VerlTask:
     @property
     def on_gpus(self) -> bool:
         """Whether it needs any."""
-        return str(getattr(self.settings, "platform", "cuda")) == "cuda"
+        return self.settings.platform is Platform.CUDA
 
     def gpus(self, kind: TaskKind) -> int:
         """Of a pod: scoring samples from one copy of the weights on one card."""
@@ -88,7 +88,11 @@ class Outfit:
     """Most that each of its writable volumes holds."""
     shared_memory: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Of the container that does the work."""
+    """Of whoever looks at models: the container that does the work, and the one that judges what it left."""
+    nccl: Mapping[str, str] = field(default_factory=dict)
+    """Of the container that trains."""
+    judge_sees_volumes: bool = False
+    """Tensors are checked against the base, which lies there."""
     checkpoint_claim: str | None = None
     place: str = ""
     nodes: Nodes | None = None
@@ -127,7 +131,9 @@ def outfit(
         volumes=volumes,
         room=template.scratch or ("128Gi" if task.on_gpus else "4Gi"),
         shared_memory=template.shared_memory or ("16Gi" if task.on_gpus else "1Gi"),
-        environment=_environment(template, training and task.on_gpus),
+        environment=_environment(template),
+        nccl={"NCCL_DEBUG": "WARN", **template.nccl} if training and task.on_gpus else {},
+        judge_sees_volumes=True,
         checkpoint_claim=template.checkpoint_claim if training else None,
         place=task.place,
         nodes=task.nodes if training else None,
@@ -157,7 +163,7 @@ def _sees(kind: TaskKind, volume: DataVolume) -> bool:
 
 
 def _check(template: PodTemplate, task: VerlTask) -> None:
-    problems: str | None = getattr(task.settings, "problems", None)
+    problems = task.settings.problems
     shown = [volume for volume in template.volumes or () if problems and _shows(volume, problems, template)]
     for volume in shown:
         if VolumeUser.TRAIN in volume.used_by:
@@ -223,7 +229,7 @@ def _without_devices(resources: Resources) -> Resources:
     return Resources.model_construct(**sides)
 
 
-def _environment(template: PodTemplate, trains_on_gpus: bool) -> dict[str, str]:
+def _environment(template: PodTemplate) -> dict[str, str]:
     found = {"HF_HUB_OFFLINE": "1"}  # pods reach no hub, and what a candidate could fetch nobody has seen
     if template.hf_home is not None:
         # The volume is read-only, and these are written to.
@@ -232,6 +238,4 @@ def _environment(template: PodTemplate, trains_on_gpus: bool) -> dict[str, str]:
             "HF_MODULES_CACHE": f"{SCRATCH}/hf/modules",
             "HF_DATASETS_CACHE": f"{SCRATCH}/hf/datasets",
         }
-    if trains_on_gpus:
-        found |= {"NCCL_DEBUG": "WARN", **template.nccl}
     return found

@@ -96,7 +96,10 @@ def pod_template(
         for index, item in enumerate(wear.volumes)
     ]
     memory = [{"name": "shm", "mountPath": "/dev/shm"}] if wear.shared_memory else []  # noqa: S108 - a volume of the pod's own
-    doing = [{"name": name, "value": value} for name, value in wear.environment.items()]
+    models, nccl = (
+        [{"name": name, "value": value} for name, value in variables.items()]
+        for variables in (wear.environment, wear.nccl)
+    )
     group = [] if wear.nodes is None else groups.environment(wear.nodes)
     request = ["--request", *(f"/input/{file}" for file in numbered(INPUT_FILE, parts))]
     store = ["--store", "/artifacts" if objects is None else objects.of(namespace)]
@@ -113,13 +116,14 @@ def pod_template(
                     given,
                     scratch,
                     *artifacts,
-                    *([{**shared, "readOnly": True}] if split else [*data, *memory]),
+                    *([{**shared, "readOnly": True}] if split else memory),
+                    *(data if wear.judge_sees_volumes or not split else []),
                     *asking.mounts,
                 ],
                 wear.judging if split else wear.resources,
                 wear.image,
                 settings,
-                [*access, *asking.environment, *([] if split else doing), *group],
+                [*access, *asking.environment, *models, *group],
             )
         ],
         "volumes": [
@@ -166,7 +170,7 @@ def pod_template(
                 wear.resources,
                 wear.image,
                 settings,
-                [*doing, *group],
+                [*models, *nccl, *group],
             ),
         ]
         spec["volumes"] += [

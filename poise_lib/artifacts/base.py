@@ -10,6 +10,7 @@ nobody needs (:mod:`poise_lib.artifacts.collect`) leaves alone what a task has j
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import time
@@ -124,6 +125,33 @@ class Store(ABC):
     def put_file(self, source: Path) -> str:
         """Store the content of ``source``; returns its digest."""
 
+    @abstractmethod
+    def copy(self, key: str, target: Path) -> bool:
+        """Write the content of an object to a file, a piece at a time; whether there is such an object."""
+
+    def get_file(self, digest: str, target: Path) -> None:
+        """Write the bytes of ``digest`` to a file, checked, without holding them in memory.
+
+        Raises:
+            StateError: the blob is missing or damaged, or the file cannot be written; then there is no file.
+        """
+        key = blob_key(digest)
+        try:
+            if not self.copy(key, target):
+                raise StateError(f"artifact {digest} is missing from {self.place}")
+            with target.open("rb") as file:
+                found = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+            if found != digest:
+                raise self._damaged(key, digest)
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
+
+    def _damaged(self, key: str, digest: str) -> StateError:
+        return StateError(
+            f"{self.place}/{key}: damaged: its content does not have the digest {digest}; remove it and run again"
+        )
+
     def rely_on(self, key: str) -> None:
         """Note that an object is needed from now on; one whose time is within the last hour is fresh enough."""
         modified = self.modified(key)
@@ -155,9 +183,7 @@ class Store(ABC):
         if data is None:
             raise StateError(f"artifact {digest} is missing from {self.place}")
         if digest_of(data) != digest:
-            raise StateError(
-                f"{self.place}/{key}: damaged: its content does not have the digest {digest}; remove it and run again"
-            )
+            raise self._damaged(key, digest)
         return data
 
     def remove(self, digest: str) -> None:

@@ -195,6 +195,15 @@ class ObjectStore(Store):
                 self._filesystem.put_file(str(source), self._path(key))
         return digest
 
+    def copy(self, key: str, target: Path) -> bool:
+        """See :class:`Store`."""
+        try:
+            with self._errors("read"):
+                self._filesystem.get_file(self._path(key), str(target))
+        except FileNotFoundError:
+            return False
+        return True
+
     def delete(self, key: str) -> None:
         """See :class:`Store`."""
         with self._errors("written"), contextlib.suppress(FileNotFoundError):

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -136,6 +137,14 @@ class ArtifactStore(Store):
                 Path(temporary).unlink(missing_ok=True)
                 raise
         return digest
+
+    def copy(self, key: str, target: Path) -> bool:
+        """See :class:`Store`."""
+        if self.modified(key) is None:
+            return False
+        with disk_errors(target):
+            shutil.copyfile(self.root / key, target)
+        return True
 
     def delete(self, key: str) -> None:
         """See :class:`Store`."""

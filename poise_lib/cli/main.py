@@ -70,6 +70,7 @@ COMMANDS: Final[dict[str, _Entry]] = {
     "verify": _Entry("verify", "verify", "Check a candidate module against the contract.", _ONE),
     "train": _Entry("train", "train", "Train and score one algorithm.", _ONE),
     "score": _Entry("score", "score", "Score a language model's checkpoint.", _ONE),
+    "verl-base": _Entry("verl_base", "verl_base", "Make a tiny language model to try VeRL with.", _ONE),
     "export": _Entry("transfer", "export", "Write a search as one file of manifests.", _ELSE),
     "import": _Entry("transfer", "import_", "Make a search from such a file.", _ELSE),
     "artifacts": _Entry("artifacts", "artifacts", "Remove artifacts that no search needs.", _ELSE),

@@ -114,7 +114,8 @@ def obstacles(settings: VerlSettings) -> tuple[str, ...]:
     from poise_lib.evaluation.verl.preflight import look, problems
 
     folder = Path(settings.model.path)
-    return problems(settings, look(), folder if folder.is_dir() else None)
+    found = problems(settings, look(), folder if folder.is_dir() else None)
+    return tuple(problem.message for problem in found)
 
 
 def _about(settings: VerlSettings, config: dict[str, Any] | None, stops: tuple[str, ...]) -> list[str]:

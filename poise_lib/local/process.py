@@ -19,6 +19,7 @@ from poise_lib.artifacts.store import disk_errors
 from poise_lib.errors import StateError
 from poise_lib.llm.config import ENVIRONMENT
 from poise_lib.local.state import StateDir
+from poise_lib.resources.evaluation import Engine
 from poise_lib.tasks.protocol import MAX_RESULT_BYTES, FrameReader, TaskRequest, TaskResult
 
 _PASSED_ON = (
@@ -32,6 +33,9 @@ _PASSED_ON = (
     "LD_LIBRARY_PATH",
     "SSL_CERT_FILE",
 )
+_FOR_VERL = ("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "XDG_CACHE_HOME")
+_FOR_VERL_PREFIXES = ("NCCL_", "NVIDIA_", "VLLM_")
+"""What training and scoring of language models look at beside that; no key is among it."""
 _STDERR_TAIL = 2000
 
 
@@ -61,6 +65,9 @@ def _environment(request: TaskRequest) -> dict[str, str]:
     """What a task's process sees of ours: one thread for numerical libraries, and a key only where a model is asked."""
     wanted = (*_PASSED_ON, *ENVIRONMENT) if request.asks_a_model else _PASSED_ON
     kept = {name: os.environ[name] for name in wanted if name in os.environ}
+    if request.input.get("engine") == Engine.VERL.value:
+        kept |= {name: os.environ[name] for name in os.environ if name.startswith(_FOR_VERL_PREFIXES)}
+        kept |= {name: os.environ[name] for name in _FOR_VERL if name in os.environ}
     return {**kept, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PYTHONHASHSEED": "0"}
 
 
@@ -90,6 +97,7 @@ async def run_task(
         work.mkdir(parents=True)
         log.parent.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "poise_lib.tasks", "--store", str(state.artifacts.root), "--work", str(work)]
+    command += ["--checkpoints", str(state.root / "checkpoints")]
     command += ["--attempt", attempt, "--parent", str(os.getpid()), "--fence", f"{state.root / 'run'}={token}"]
     if fork_server is not None:
         command += ["--fork-server", str(fork_server)]
@@ -110,7 +118,7 @@ async def run_task(
             async with asyncio.timeout(limit):
                 await _converse(process, request, reader, task, on_progress)
         except TimeoutError:
-            return Outcome(None, f"it took longer than {limit} s")
+            return Outcome(None, f"it took longer than {limit:g} s")
         except (ValueError, asyncio.LimitOverrunError) as error:
             return Outcome(None, f"its output could not be read: {error}")
         finally:

@@ -8,6 +8,7 @@
     STATE/artifacts/                the artifact store
     STATE/lost/NAME.json            attempts of a task that left no result, and why
     STATE/logs/NAME.log             what the task's processes printed on stderr
+    STATE/checkpoints/              of long trainings, from which an attempt after a lost one goes on
     STATE/work/                     work folders of running tasks
     STATE/lock, STATE/run           one runner at a time; the token of the current one
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
@@ -24,6 +24,8 @@ from poise_lib.resources.yaml_text import parse_yaml
 EXTRA_METRICS = (METRIC_OVERALL, METRIC_RESPONSE_LENGTH, METRIC_FORMAT_VALID)
 UNKNOWN_DIGEST: Final = "unknown"
 
+Split: TypeAlias = Literal["search", "confirm"]
+"""Problems that a search compares on, and those that it has not seen."""
 SourceDigest = Annotated[str, StringConstraints(pattern=r"^(unknown|sha256:[0-9a-f]{64})$")]
 
 
@@ -52,6 +54,9 @@ class SuiteBenchmark(Model):
     max_tokens: int = Field(4096, ge=1, description="Longest response.")
     title: ShortText = ""
     source: BenchmarkSource | None = None
+    confirm: BenchmarkSource | None = Field(
+        None, description="Other problems, for confirmation; those of source where there are none."
+    )
     contamination: Text = Field("", description="What may be known of the problems before training.")
 
     @model_validator(mode="after")
@@ -59,6 +64,10 @@ class SuiteBenchmark(Model):
         if self.samples is not None and self.samples < (self.pass_k or 1):
             raise ValueError(f"{self.name}: samples ({self.samples}) must be at least passK ({self.pass_k or 1})")
         return self
+
+    def source_of(self, split: Split) -> BenchmarkSource | None:
+        """Where the problems of a split come from."""
+        return self.confirm if split == "confirm" and self.confirm is not None else self.source
 
     @property
     def n(self) -> int:

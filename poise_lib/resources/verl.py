@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, JsonValue, StringConstraints, model_validator
 
-from poise_lib.resources.base import Digest, Fraction, Model, ShortText
+from poise_lib.resources.base import Digest, Duration, Fraction, Model, ShortText
 
 FilePath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9/][A-Za-z0-9_.@=+/-]*$", max_length=256)]
 """A path or an id of the Hugging Face hub; no signs that a shell or Hydra would read as their own."""
@@ -117,6 +117,14 @@ class Parallelism(Model):
     strategy: Strategy = Field(Strategy.FSDP2, description="fsdp2 is PyTorch's current one, VeRL's default is fsdp.")
 
 
+class Platform(StrEnum):
+    """What trains and scores."""
+
+    CUDA = "cuda"
+    CPU = "cpu"
+    """This machine's processors, in float32: for a tiny model, to see everything at work."""
+
+
 class RolloutEngine(StrEnum):
     """What samples responses."""
 
@@ -166,6 +174,9 @@ class Logger(StrEnum):
     SWANLAB = "swanlab"
 
 
+PLATFORM_NEEDS_HF = "platform cpu needs rollout.engine hf: vllm and sglang run on GPUs only"
+
+
 def gpus_problem(settings: VerlSettings) -> str | None:
     """Why the GPUs cannot be split as asked, with the fix; None when they can."""
     gpus, tensor, sequence = settings.gpus, settings.parallelism.tensor, settings.parallelism.sequence
@@ -178,6 +189,7 @@ def gpus_problem(settings: VerlSettings) -> str | None:
 
 
 _RULES: list[JsonValue] = [
+    {"rule": "self.platform != 'cpu' || self.rollout.engine == 'hf'", "message": PLATFORM_NEEDS_HF},
     {"rule": "self.batchSize % self.miniBatches == 0", "message": "batchSize must be a multiple of miniBatches"},
     {
         "rule": "self.gpusPerNode * self.nodes % self.parallelism.tensor == 0 "
@@ -203,8 +215,16 @@ class VerlSettings(Model):
 
     model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": _RULES})
 
+    platform: Platform = Field(
+        Platform.CUDA, description="cuda, or cpu for a tiny model on any machine; cpu goes with rollout.engine hf."
+    )
     model: VerlModel = Field(description="The policy that training starts from.")
     data: VerlData = Field(description="What is trained on.")
+    problems: FilePath | None = Field(
+        None,
+        description="Folder with the files of the benchmarks, as scoring sees it; training is never shown it. Without it "
+        "they come from the hub or its cache.",
+    )
     batch_size: int = Field(256, ge=1, le=65_536, description="Prompts a step; the paper's.")
     group_size: int = Field(8, ge=1, le=1024, description="Responses a prompt, G in the paper.")
     mini_batches: int = Field(
@@ -223,6 +243,9 @@ class VerlSettings(Model):
     max_grad_norm: float = Field(1.0, gt=0.0, le=1e6, description="Gradient clipping by global norm; VeRL's default.")
     epochs: int = Field(8, ge=1, le=10_000, description="Passes over the training data; the paper's.")
     steps: int | None = Field(None, ge=1, le=10_000_000, description="Steps, instead of epochs.")
+    time_limit: Duration = Field(
+        "24h", description="Of one training, after which it is ended as failed; its last checkpoint is kept."
+    )
     probe_steps: int = Field(
         4, ge=1, le=1000, description="Steps of fidelity probe: enough for every code path, a checkpoint among them."
     )
@@ -259,6 +282,8 @@ class VerlSettings(Model):
 
     @model_validator(mode="after")
     def _fits_together(self) -> VerlSettings:
+        if self.platform is Platform.CPU and self.rollout.engine is not RolloutEngine.HF:
+            raise ValueError(PLATFORM_NEEDS_HF)
         if self.batch_size % self.mini_batches:
             raise ValueError(f"batchSize ({self.batch_size}) must be a multiple of miniBatches ({self.mini_batches})")
         if problem := gpus_problem(self):

@@ -8,6 +8,7 @@
 - One module for each layer: :mod:`~poise_lib.sandbox.namespaces`, :mod:`~poise_lib.sandbox.landlock`,
   :mod:`~poise_lib.sandbox.syscalls` (seccomp), :mod:`~poise_lib.sandbox.privileges`, :mod:`~poise_lib.sandbox.rlimits`.
 - :mod:`~poise_lib.sandbox.handover`: a run whose child is in one container and whose judge in another.
+- :mod:`~poise_lib.sandbox.unconfined`: the same call without any layer, for what none of them can hold.
 - :mod:`~poise_lib.sandbox.offline`: give up the network, for the container around the child.
 - :mod:`~poise_lib.sandbox.outputs`: read what a child left behind, which is hostile until proven otherwise.
 
@@ -21,6 +22,7 @@ from poise_lib.sandbox.model import Limits, SandboxResult
 from poise_lib.sandbox.offline import go_offline
 from poise_lib.sandbox.outputs import read_output, remove_workdir
 from poise_lib.sandbox.runner import run
+from poise_lib.sandbox.unconfined import run_unconfined
 
 __all__ = [
     "Delivered",
@@ -35,5 +37,6 @@ __all__ = [
     "read_output",
     "remove_workdir",
     "run",
+    "run_unconfined",
     "spawn",
 ]

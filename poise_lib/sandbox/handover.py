@@ -25,7 +25,7 @@ from pydantic import TypeAdapter, ValidationError
 from poise_lib.errors import SandboxError
 from poise_lib.sandbox.cgroup import out_of_memory_kills
 from poise_lib.sandbox.model import LAYERS, Limits, SandboxResult
-from poise_lib.sandbox.outputs import printable, read_output
+from poise_lib.sandbox.outputs import copy_output, printable, read_output
 from poise_lib.sandbox.runner import run
 
 RESULT_FILE: Final = "result.json"
@@ -54,6 +54,8 @@ class Delivering:
     """The untrusted place: run, and leave everything in ``folder``."""
 
     folder: Path
+    run: SandboxRun | None = None
+    """What runs it; the sandbox's :func:`~poise_lib.sandbox.run` when missing."""
 
     def __call__(
         self, entry: str, workdir: Path, limits: Limits, on_line: Callable[[str], None] | None = None
@@ -66,7 +68,7 @@ class Delivering:
                 container has less memory than the child's limits allow, which is no fault of the child.
         """
         given, killed = set(os.listdir(workdir)), out_of_memory_kills()
-        result = run(entry, workdir, limits, on_line)
+        result = (self.run or run)(entry, workdir, limits, on_line)
         if not result.ok and out_of_memory_kills() > killed:
             raise SandboxError(
                 "the container ran out of memory: raise spec.evaluation.template.resources.limits.memory of the Search"
@@ -75,7 +77,8 @@ class Delivering:
         files.mkdir(parents=True, exist_ok=True)
         for name in sorted(set(os.listdir(workdir)) - given)[:MAX_FILES]:
             if stat.S_ISREG((workdir / name).lstat().st_mode):
-                (files / name).write_bytes(read_output(workdir, name, limits.file_bytes))
+                (files / name).unlink(missing_ok=True)  # of a try before this one
+                copy_output(workdir, name, limits.file_bytes, files / name)
         # Last, so that a result always has its files.
         (self.folder / RESULT_FILE).write_bytes(_RESULT.dump_json(result))
         raise Delivered
@@ -103,9 +106,7 @@ class Received:
         for name in self._names():
             if os.path.lexists(workdir / name):
                 continue  # what we gave the child; it cannot be given back changed
-            content = read_output(self.folder / FILES, name, room)
-            room -= len(content)
-            (workdir / name).write_bytes(content)
+            room -= copy_output(self.folder / FILES, name, room, workdir / name)
         return replace(
             result,
             reason=_clean(result.reason),

@@ -6,8 +6,10 @@ import itertools
 import os
 import secrets
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import BinaryIO, Final
 
 from poise_lib.errors import SandboxError
 from poise_lib.sandbox.model import MEBIBYTE
@@ -15,6 +17,7 @@ from poise_lib.sandbox.model import MEBIBYTE
 MAX_FOLDER_DEPTH: Final = 32
 """Deep nests are how a quota is hidden from a walk, and how a clean-up is made to fail."""
 
+_CHUNK: Final = MEBIBYTE
 _PRINTABLE_CONTROLS = frozenset("\n\t")
 
 
@@ -29,12 +32,43 @@ def read_output(workdir: Path, name: str, max_bytes: int) -> bytes:
     Raises:
         SandboxError: there is no such file, it is a link, a folder or a device, has a second name, or is too large.
     """
+    with open_output(workdir, name, max_bytes) as file:
+        return file.read(max_bytes)
+
+
+def copy_output(workdir: Path, name: str, max_bytes: int, target: Path) -> int:
+    """Copy a file as :func:`read_output` reads it, a piece at a time; returns its size.
+
+    Args:
+        workdir: the work directory of a finished run.
+        name: a relative path; no part of it may be a symbolic link.
+        max_bytes: refuse anything larger.
+        target: a new file.
+
+    Raises:
+        SandboxError: as :func:`read_output`, or the file grew while it was read.
+        OSError: ``target`` is there already, or cannot be written.
+    """
+    size = 0
+    with open_output(workdir, name, max_bytes) as file, target.open("xb") as copy:
+        while chunk := file.read(_CHUNK):
+            size += len(chunk)
+            if size > max_bytes:
+                raise SandboxError(f"{name!r} in the work directory grew beyond {max_bytes} bytes while it was read")
+            copy.write(chunk)
+    return size
+
+
+@contextmanager
+def open_output(workdir: Path, name: str, max_bytes: int) -> Iterator[BinaryIO]:
+    """Open a file for reading; see :func:`read_output` for what is refused.  It may grow while it is read."""
     parts = PurePosixPath(name).parts
     if not parts or os.path.isabs(name) or ".." in parts:
         raise SandboxError(f"{name!r} is not a path inside the work directory")
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-    opened = [os.open(workdir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)]
+    opened = []
     try:
+        opened.append(os.open(workdir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         for part in parts[:-1]:
             opened.append(os.open(part, flags | os.O_DIRECTORY, dir_fd=opened[-1]))
         opened.append(os.open(parts[-1], flags, dir_fd=opened[-1]))
@@ -45,18 +79,14 @@ def read_output(workdir: Path, name: str, max_bytes: int) -> bytes:
             raise SandboxError(
                 f"{name!r} in the work directory has {status.st_size} bytes; at most {max_bytes} are read"
             )
-        return _read(opened[-1], max_bytes)
+        file = os.fdopen(opened.pop(), "rb")
     except OSError as error:
         raise SandboxError(f"{name!r} in the work directory cannot be read: {error.strerror}") from error
     finally:
         for descriptor in opened:
             os.close(descriptor)
-
-
-def _read(descriptor: int, max_bytes: int) -> bytes:
-    """At most ``max_bytes``, whatever the size said."""
-    with os.fdopen(os.dup(descriptor), "rb") as file:
-        return file.read(max_bytes)
+    with file:
+        yield file
 
 
 def printable(data: bytes) -> str:

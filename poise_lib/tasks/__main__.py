@@ -15,10 +15,11 @@ import contextlib
 import functools
 import gzip
 import os
+import shutil
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,30 @@ from pydantic import ValidationError
 from poise_lib.artifacts import ArtifactStore, Store, open_store
 from poise_lib.artifacts.store import NO_SPACE
 from poise_lib.errors import PoiseError, StateError
+from poise_lib.evaluation.verl.adapter import ray_nodes
+from poise_lib.evaluation.verl.adapter.ray_nodes import Nodes
 from poise_lib.resources.messages import first_problem
-from poise_lib.sandbox import Delivered, Delivering, Received, SandboxRun, fork_at, go_offline, run, spawn
+from poise_lib.resources.verl import VerlSettings
+from poise_lib.sandbox import (
+    Delivered,
+    Delivering,
+    Received,
+    SandboxRun,
+    fork_at,
+    go_offline,
+    run,
+    run_unconfined,
+    spawn,
+)
+from poise_lib.sandbox.handover import FILES
+from poise_lib.tasks import verl
 from poise_lib.tasks.context import Fault, TaskContext
 from poise_lib.tasks.protocol import TaskFault, TaskRequest, TaskResult, frame, progress_line
 from poise_lib.tasks.room import Roomy
 
+Report = Callable[[dict[str, Any]], None]
+
+_WORK = "poise-task-"
 KNOWN_FILE = "known"
 """Left by ``--look-up`` in the hand-over folder when there is nothing to do."""
 
@@ -96,6 +115,8 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--work", type=Path, help="empty folder for this attempt; else one is made")
     parser.add_argument("--attempt", help="token of this attempt, 32 hexadecimal digits")
+    parser.add_argument("--checkpoints", type=Path, metavar="DIR",
+                        help="where a long training keeps its checkpoints, from which the next attempt goes on")  # fmt: skip
     parser.add_argument("--parent", type=int, help="end when this process is no longer the parent")
     parser.add_argument("--fence", help="FILE=TOKEN: leave no result once FILE holds another token")
     parser.add_argument("--fork-server", type=Path, metavar="SOCKET", help="where sandboxed children are forked")
@@ -129,21 +150,66 @@ def read_request(parts: Sequence[Path] | None) -> TaskRequest:
 
 
 @contextlib.contextmanager
-def _work_folder(given: Path | None) -> Iterator[Path]:
-    """The folder that the starter gave, or one that goes with this process."""
+def _work_folder(given: Path | None, shared: Path | None) -> Iterator[Path]:
+    """The folder that the starter gave, or one that goes with this process; in the shared folder where there is one."""
     if given is not None:
         given.mkdir(parents=True, exist_ok=True)
         yield given
         return
-    with tempfile.TemporaryDirectory(prefix="poise-task-", ignore_cleanup_errors=True) as folder:
+    for left in shared.glob(f"{_WORK}*") if shared is not None else ():  # by an attempt that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=_WORK, dir=shared, ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
 
-def _sandbox(arguments: argparse.Namespace) -> SandboxRun:
+def _shared(arguments: argparse.Namespace, nodes: Nodes | None) -> Path | None:
+    """What all nodes of a training see at the same place; None where one is all, or where it is for another one to write."""
+    leads = arguments.hand_over is not None and nodes is not None and nodes.leads
+    return arguments.checkpoints if leads else None
+
+
+def _trusted(arguments: argparse.Namespace, request: TaskRequest, work: Path, report: Report) -> TaskContext:
+    """The context of the place that prints the result."""
+    sandbox, outside = _sandboxes(arguments)
+    return TaskContext(
+        open_store(arguments.store),
+        work,
+        report,
+        sandbox=sandbox,
+        outside=outside,
+        checkpoints=_checkpoints(arguments.checkpoints, request),
+    )
+
+
+def _untrusted(arguments: argparse.Namespace, request: TaskRequest, work: Path, report: Report) -> TaskContext:
+    """The context of the place that only runs the candidate; whatever it keeps goes with it."""
+    return TaskContext(
+        ArtifactStore(work / "store"),
+        work,
+        report,
+        sandbox=Delivering(arguments.hand_over),
+        outside=Delivering(arguments.hand_over, Roomy(run_unconfined)),
+        checkpoints=_checkpoints(arguments.checkpoints, request),
+    )
+
+
+def _sandboxes(arguments: argparse.Namespace) -> tuple[SandboxRun, SandboxRun]:
+    """What runs candidate code inside the sandbox, and what runs it outside."""
     if arguments.handed_over is not None:
-        return Received(arguments.handed_over)
+        return Received(arguments.handed_over), Received(arguments.handed_over)
     start = spawn if arguments.fork_server is None else fork_at(arguments.fork_server)
-    return Roomy(functools.partial(run, start=start))
+    return Roomy(functools.partial(run, start=start)), Roomy(run_unconfined)
+
+
+def _checkpoints(folder: Path | None, request: TaskRequest) -> Path | None:
+    """This task's own folder: the same for all its attempts, and no other task's."""
+    return folder / request.digest.removeprefix("sha256:")[:16] if folder is not None else None
+
+
+def _forget(checkpoints: Path | None) -> None:
+    """Remove the checkpoints of a task whose result is made."""
+    if checkpoints is not None:
+        shutil.rmtree(checkpoints, ignore_errors=True)
 
 
 def _look_up(request: TaskRequest, store: Store, folder: Path) -> int:
@@ -155,26 +221,44 @@ def _look_up(request: TaskRequest, store: Store, folder: Path) -> int:
     return 0
 
 
-def _hand_over(request: TaskRequest, context: TaskContext, folder: Path) -> int:
+def _hand_over(request: TaskRequest, context: TaskContext, folder: Path, nodes: Nodes | None) -> int:
     """Run the candidate; what the handler would make of it is not for this place to say."""
-    if (folder / KNOWN_FILE).exists():
-        return 0
-    with contextlib.suppress(Delivered):
-        execute(request, context)
+    if not (folder / KNOWN_FILE).exists():
+        if nodes is not None and not nodes.leads:
+            ray_nodes.follow(nodes, _verl_settings(request), context.workdir / "ray.log")
+            return 0
+        with contextlib.ExitStack() as stack:
+            if nodes is not None:
+                cluster = ray_nodes.leading(nodes, _verl_settings(request), context.workdir / "ray.log")
+                os.environ[ray_nodes.ADDRESS_VARIABLE] = stack.enter_context(cluster)
+            stack.enter_context(contextlib.suppress(Delivered))
+            execute(request, context)
+        if not verl.is_over(folder / FILES):
+            return 0  # another attempt goes on from the last checkpoint
+    _forget(context.checkpoints)
     return 0
+
+
+def _verl_settings(request: TaskRequest) -> VerlSettings:
+    if request.verl is None:
+        raise StateError(f"{request.name} is to run on several nodes, which only engine verl does")
+    return VerlSettings.model_validate(request.verl)
 
 
 def _finish(request: TaskRequest, context: TaskContext, fence: str | None) -> dict[str, Any] | None:
     """The result, of this attempt or of an earlier one; None when a later run has taken over."""
     known = context.store.result(request.digest)
     if known is not None:
+        _forget(context.checkpoints)
         return known
     finished, keep = execute(request, context)
     if not _inside_fence(fence):
         return None
     if not keep:
         return finished.to_document()
-    return context.store.put_result(request.digest, finished.to_document())
+    kept = context.store.put_result(request.digest, finished.to_document())
+    _forget(context.checkpoints)
+    return kept
 
 
 def main() -> int:
@@ -186,11 +270,14 @@ def main() -> int:
     # Whatever else is printed in this process must not mix with the protocol.
     sys.stdout = sys.stderr
 
-    def report(progress: dict[str, object]) -> None:
+    def report(progress: dict[str, Any]) -> None:
         out.write(progress_line(progress) + "\n")
         out.flush()
 
-    with _work_folder(arguments.work) as work:
+    nodes = Nodes.of(os.environ)
+    if arguments.handed_over is not None and nodes is not None and not nodes.leads:
+        return 0  # the first one of several nodes tells the result
+    with _work_folder(arguments.work, _shared(arguments, nodes)) as work:
         try:
             if arguments.offline:
                 go_offline()
@@ -198,10 +285,9 @@ def main() -> int:
             if arguments.look_up is not None:
                 return _look_up(request, open_store(arguments.store), arguments.look_up)
             if arguments.hand_over is not None:
-                store = ArtifactStore(work / "store")
-                delivering = TaskContext(store, work, report, sandbox=Delivering(arguments.hand_over))
-                return _hand_over(request, delivering, arguments.hand_over)
-            context = TaskContext(open_store(arguments.store), work, report, sandbox=_sandbox(arguments))
+                context = _untrusted(arguments, request, work, report)
+                return _hand_over(request, context, arguments.hand_over, nodes)
+            context = _trusted(arguments, request, work, report)
             result = _finish(request, context, arguments.fence)
         except PoiseError as error:
             sys.stderr.write(f"{type(error).__name__}: {error}\n")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from poise_lib.artifacts import Store
 from poise_lib.resources.llm import Spend
-from poise_lib.sandbox import SandboxRun, run
+from poise_lib.sandbox import SandboxRun, run, run_unconfined
 
 if TYPE_CHECKING:
     from poise_lib.llm.purse import Purse
@@ -41,6 +41,10 @@ class TaskContext:
     report: Callable[[dict[str, Any]], None]
     sandbox: SandboxRun = run
     """Runs candidate code."""
+    outside: SandboxRun = run_unconfined
+    """Runs candidate code that the sandbox cannot hold: VeRL's processes, which the container around them confines."""
+    checkpoints: Path | None = None
+    """A folder of this task's that outlives an attempt; None: an attempt begins anew."""
     artifacts: list[str] = field(default_factory=list)
     purse: Purse | None = None
     """Pays for a language model; None where none may be asked."""

@@ -13,7 +13,6 @@ from typing import Any
 from poise_lib.artifacts.digest import canonical_json
 from poise_lib.errors import CandidateError, EngineError, InvalidInputError
 from poise_lib.names import (
-    REASON_ENGINE_NOT_READY,
     REASON_SCORING_FAILED,
     REASON_SOURCE_TOO_LARGE,
     REASON_TRAINING_FAILED,
@@ -146,12 +145,15 @@ def _verify(document: dict[str, Any], context: TaskContext) -> Model:
 
 
 def _train(document: dict[str, Any], context: TaskContext) -> Model:
+    task = d.TrainInput.model_validate(document)
+    if task.engine is Engine.VERL:
+        from poise_lib.tasks import verl
+
+        return verl.train(task, context)
     from poise_lib.evaluation.nano.config import NanoConfig
     from poise_lib.evaluation.run import train_candidate
     from poise_lib.evaluation.trajectory import STEP, TIMES, flat_summary
 
-    task = d.TrainInput.model_validate(document)
-    _require_nano(task.engine)
     config = NanoConfig.of(task.nano)
 
     def on_progress(record: dict[str, float]) -> None:
@@ -175,10 +177,13 @@ def _train(document: dict[str, Any], context: TaskContext) -> Model:
 
 
 def _score(document: dict[str, Any], context: TaskContext) -> Model:
+    task = d.ScoreInput.model_validate(document)
+    if task.engine is Engine.VERL:
+        from poise_lib.tasks import verl
+
+        return verl.score(task, context)
     from poise_lib.evaluation.run import score_checkpoint
 
-    task = d.ScoreInput.model_validate(document)
-    _require_nano(task.engine)
     started = time.monotonic()
     checkpoint = context.workdir / "policy.safetensors"
     checkpoint.write_bytes(context.store.get(task.policy))
@@ -189,13 +194,6 @@ def _score(document: dict[str, Any], context: TaskContext) -> Model:
     records = canonical_json([asdict(record) for record in report.records])
     metrics = {name: round(value, 6) for name, value in report.metrics.items()}
     return d.ScoreOutput(metrics=metrics, records=context.keep(records), seconds=round(time.monotonic() - started, 3))
-
-
-def _require_nano(engine: Engine) -> None:
-    """An evaluation of another engine must not be trained or scored by this one."""
-    if engine is not Engine.NANO:
-        message = f"engine {engine.value}: this task trains and scores with the embedded engine only; see docs/verl.md"
-        raise Fault(REASON_ENGINE_NOT_READY, message)
 
 
 def _check(document: dict[str, Any], context: TaskContext) -> Model:

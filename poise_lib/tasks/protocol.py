@@ -58,8 +58,8 @@ _TIME_LIMITS: Final = {TaskKind.TRAIN: 4 * 3600, TaskKind.SCORE: 3600}
 _DEFAULT_TIME_LIMIT: Final = 900
 _TALKING_TIME_LIMIT: Final = 4 * 3600
 """A reasoning model may take minutes for a call, a task makes several, and each may be repeated."""
-_VERL_TIME_LIMIT: Final = "24h"
-"""The default of ``evaluation.verl.timeLimit``: six times what the paper's setting should take (docs/verl.md)."""
+_BESIDE_TRAINING: Final = 2 * 3600
+"""For data, waiting for other nodes, VeRL's start and handing in, beside a training's own limit."""
 
 
 def time_limit(kind: TaskKind, *, asks_a_model: bool = False) -> int:
@@ -120,9 +120,9 @@ class TaskRequest(Model):
 
     @property
     def time_limit(self) -> int:
-        """Seconds after which it is ended whatever it does; training and scoring by VeRL last as long as the user says."""
+        """Seconds after which it is ended whatever it does; by VeRL it trains and scores as long as the user says."""
         if self.verl is not None:
-            return int(seconds(self.verl.get("timeLimit", _VERL_TIME_LIMIT)))
+            return int(seconds(self.verl["timeLimit"])) + _BESIDE_TRAINING
         return time_limit(self.kind, asks_a_model=self.asks_a_model)
 
     @property

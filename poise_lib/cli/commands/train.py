@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 @click.option(
     "--platform",
     type=click.Choice(["cpu", "cuda"]),
-    help="For engine verl: run it on this machine's processors or GPU, on a small model made on the spot.",
+    help="For engine verl, without --settings: a tiny model made on the spot, on processors or a GPU.",
 )
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def train(
@@ -72,25 +72,30 @@ def train(
     poise train vm-av --hyper kl_coef=0 --steps 40
     poise train mine.py --engine verl --platform cpu
     poise train mine.py --engine verl --settings examples/search-math-1.5b.yaml --print
+    poise train mine.py --engine verl --settings examples/search-verl-tiny.yaml
     """
-    if engine == "verl" and platform is not None and not only_print and settings is None:
-        from poise_lib.cli.verl_tiny import train_here
-
-        train_here(
-            algorithm, platform=platform, seed=seed, steps=steps, hyper=_overrides(hyper), keep=keep, output=output
-        )
-        return
-    if engine == "verl" and platform is None and only_print:
+    if engine == "verl" and only_print and platform is None:
         from poise_lib.cli.verl import show
 
         click.echo(show(algorithm, settings, seed=seed, fidelity=fidelity, steps=steps, output=output))
+        return
+    if engine == "verl" and not only_print and (platform is None) != (settings is None):
+        from poise_lib.cli.verl_training import train_described, train_here
+
+        values = _overrides(hyper)
+        if settings is not None:
+            train_described(algorithm, settings, seed=seed, fidelity=fidelity, steps=steps, hyper=values, keep=keep,
+                            output=output)  # fmt: skip
+        elif platform is not None:
+            train_here(algorithm, platform=platform, seed=seed, steps=steps, hyper=values, keep=keep, output=output)
         return
     if engine == "verl" or platform is not None or settings is not None or only_print:
         from poise_lib.errors import InvalidInputError
 
         raise InvalidInputError(
-            "--engine verl goes with --platform (trains a small model on this machine), or with --settings FILE and "
-            "--print (shows a run on GPUs); without it the embedded engine trains, which has none of these options"
+            "--engine verl goes with --settings FILE (trains as a Search says; with --print only shows how), or with "
+            "--platform (trains a tiny model on this machine); without it the embedded engine trains, which has none of "
+            "these options"
         )
     import shutil
     import tempfile

@@ -25,10 +25,19 @@ def compose(run: RunDescription) -> dict[str, Any]:
         EngineError: VeRL is not installed, or is of a version that was not tested.
         InvalidInputError: an override names no key of VeRL's, or has a value that Hydra cannot read.
     """
+    check_keys_here(run)
+    return _plain(composed(run.arguments), resolve=True)
+
+
+def check_keys_here(run: RunDescription) -> None:
+    """Whether every override has a place in the configuration of the VeRL that is installed.
+
+    Raises:
+        EngineError: VeRL is not installed, or is of a version that was not tested.
+        InvalidInputError: one has none; the message names it and the nearest key.
+    """
     require_verl()
-    check_keys(run, _plain(_composed(())))
-    composed = _composed(run.arguments)
-    return _plain(composed, resolve=True)
+    check_keys(run, _plain(composed(())))
 
 
 def check_keys(run: RunDescription, config: Mapping[str, Any]) -> None:
@@ -83,7 +92,13 @@ def config_folder() -> Path:
     return Path(next(iter(found.submodule_search_locations))) / "trainer" / "config"
 
 
-def _composed(arguments: Sequence[str]) -> Any:
+def composed(arguments: Sequence[str]) -> Any:
+    """VeRL's configuration with overrides in it, as OmegaConf has it, interpolations unresolved.
+
+    Raises:
+        EngineError: VeRL is not installed.
+        InvalidInputError: Hydra or VeRL does not know an override, or cannot take its value.
+    """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -95,12 +110,13 @@ def _composed(arguments: Sequence[str]) -> Any:
         with initialize_config_dir(config_dir=str(config_folder()), version_base=None):
             return hydra_compose(config_name=CONFIG_NAME, overrides=list(arguments))
     except (HydraException, OmegaConfBaseException) as error:
-        raise InvalidInputError(f"{FIELD}.overrides: Hydra cannot read them: {str(error).splitlines()[0]}") from error
+        told = " ".join(str(error).split())
+        raise InvalidInputError(f"{FIELD}.overrides: VeRL does not take these settings: {told}") from error
 
 
-def _plain(composed: Any, *, resolve: bool = False) -> dict[str, Any]:
+def _plain(config: Any, *, resolve: bool = False) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
-    plain = OmegaConf.to_container(composed, resolve=resolve, throw_on_missing=False)
+    plain = OmegaConf.to_container(config, resolve=resolve, throw_on_missing=False)
     assert isinstance(plain, dict)
     return {str(name): value for name, value in plain.items()}

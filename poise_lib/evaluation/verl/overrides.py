@@ -15,6 +15,7 @@ from typing import Final
 
 from poise_lib.errors import InvalidInputError
 from poise_lib.evaluation.verl.adapter.required import hydra, required_overrides
+from poise_lib.evaluation.verl.platforms import Part, platform_parts
 from poise_lib.resources.evaluation import Fidelity
 from poise_lib.resources.verl import RolloutEngine, VerlSettings
 
@@ -154,14 +155,12 @@ def _settings_overrides(
         *_actor(settings, seed),
         *_rollout(settings, seed),
         *_trainer(settings, paths, name, fidelity),
+        *platform_parts(settings),
     )
     return tuple(Override(key, value, source if " " in source else f"{FIELD}.{source}") for key, value, source in parts)
 
 
-_Part = tuple[str, Value, str]
-
-
-def _data(settings: VerlSettings, paths: Paths, seed: int) -> tuple[_Part, ...]:
+def _data(settings: VerlSettings, paths: Paths, seed: int) -> tuple[Part, ...]:
     reward = settings.data.reward
     return (
         ("data.train_files", paths.train, "data.train"),
@@ -181,7 +180,7 @@ def _data(settings: VerlSettings, paths: Paths, seed: int) -> tuple[_Part, ...]:
     )
 
 
-def _model(settings: VerlSettings, paths: Paths) -> tuple[_Part, ...]:
+def _model(settings: VerlSettings, paths: Paths) -> tuple[Part, ...]:
     at = "actor_rollout_ref.model."
     return (
         (f"{at}path", paths.model, "model.path"),
@@ -190,7 +189,7 @@ def _model(settings: VerlSettings, paths: Paths) -> tuple[_Part, ...]:
     )
 
 
-def _actor(settings: VerlSettings, seed: int) -> tuple[_Part, ...]:
+def _actor(settings: VerlSettings, seed: int) -> tuple[Part, ...]:
     at, fsdp, split = "actor_rollout_ref.actor.", "actor_rollout_ref.actor.fsdp_config.", settings.parallelism
     return (
         (f"{at}strategy", split.strategy.value, "parallelism.strategy"),
@@ -223,7 +222,7 @@ def _actor(settings: VerlSettings, seed: int) -> tuple[_Part, ...]:
     )
 
 
-def _rollout(settings: VerlSettings, seed: int) -> tuple[_Part, ...]:
+def _rollout(settings: VerlSettings, seed: int) -> tuple[Part, ...]:
     at, rollout = "actor_rollout_ref.rollout.", settings.rollout
     return (
         (f"{at}name", ROLLOUT_NAMES[rollout.engine], "rollout.engine"),
@@ -240,10 +239,15 @@ def _rollout(settings: VerlSettings, seed: int) -> tuple[_Part, ...]:
     )
 
 
-def _trainer(settings: VerlSettings, paths: Paths, name: str, fidelity: Fidelity) -> tuple[_Part, ...]:
-    steps, counted = settings.steps, "steps"
+def steps_asked(settings: VerlSettings, fidelity: Fidelity) -> tuple[int | None, str]:
+    """Steps of a run, and the setting that says so; None where epochs decide."""
     if fidelity is Fidelity.PROBE:
-        steps, counted = settings.probe_steps, "probeSteps"
+        return settings.probe_steps, "probeSteps"
+    return settings.steps, "steps"
+
+
+def _trainer(settings: VerlSettings, paths: Paths, name: str, fidelity: Fidelity) -> tuple[Part, ...]:
+    steps, counted = steps_asked(settings, fidelity)
     # With a number of steps the epochs must not end the run before: each has at least one step.
     epochs, passes = (settings.epochs, "epochs") if steps is None else (steps, counted)
     return (

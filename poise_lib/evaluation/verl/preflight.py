@@ -8,15 +8,43 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Final
 
 from poise_lib.errors import EngineError, InvalidInputError
 from poise_lib.evaluation.verl.memory import memory_problems, read_shape
 from poise_lib.evaluation.verl.tables import SUFFIXES
 from poise_lib.evaluation.verl.versions import installed_version, version_problem
-from poise_lib.resources.verl import RolloutEngine, VerlModel, VerlSettings
+from poise_lib.names import (
+    REASON_DATA_INVALID,
+    REASON_ENGINE_MISSING,
+    REASON_GPU_MISSING,
+    REASON_GPU_TOO_SMALL,
+)
+from poise_lib.resources.verl import Platform, RolloutEngine, VerlModel, VerlSettings
 
-FIELD = "evaluation.verl"
+FIELD: Final = "evaluation.verl"
+_ROLLOUTS: Final = (RolloutEngine.VLLM.value, RolloutEngine.SGLANG.value)
+"""Rollout engines that are packages, by their names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What would stop a run."""
+
+    reason: str
+    """A CamelCase word for programs (:mod:`poise_lib.names`)."""
+    message: str
+    """A sentence that names the field and the way out."""
+
+
+class Unusable(EngineError):
+    """A run cannot begin for want of something that is no candidate's; the same input may succeed once it is mended."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.reason = problem.reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,24 +59,28 @@ class Machine:
     """Bytes of each GPU of this node."""
     cuda_problem: str = ""
     """Why it cannot, as far as that is known."""
+    rollouts: frozenset[str] = frozenset()
+    """Which of vLLM and SGLang are installed."""
 
 
 def look() -> Machine:
     """This machine."""
+    engines = frozenset(name for name in _ROLLOUTS if find_spec(name) is not None)
     version = installed_version()
     try:
         import torch
     except ImportError:
-        return Machine(version, False, cuda_problem="PyTorch is not installed")
+        return Machine(version, False, cuda_problem="PyTorch is not installed", rollouts=engines)
     if torch.version.cuda is None:
-        return Machine(version, False, cuda_problem=f"PyTorch {torch.__version__} is built for CPUs")
+        return Machine(version, False, cuda_problem=f"PyTorch {torch.__version__} is built for CPUs", rollouts=engines)
     if not torch.cuda.is_available():
-        return Machine(version, False, cuda_problem="PyTorch sees no GPU (driver, device plugin, or no GPU requested)")
+        why = "PyTorch sees no GPU (driver, device plugin, or no GPU requested)"
+        return Machine(version, False, cuda_problem=why, rollouts=engines)
     cards = tuple(torch.cuda.get_device_properties(index).total_memory for index in range(torch.cuda.device_count()))
-    return Machine(version, True, cards)
+    return Machine(version, True, cards, rollouts=engines)
 
 
-def problems(settings: VerlSettings, machine: Machine, model: Path | None) -> tuple[str, ...]:
+def problems(settings: VerlSettings, machine: Machine, model: Path | None) -> tuple[Problem, ...]:
     """Everything that would stop the run.
 
     Args:
@@ -56,36 +88,55 @@ def problems(settings: VerlSettings, machine: Machine, model: Path | None) -> tu
         machine: where it would run.
         model: folder of the base, if it is there; without it memory is not estimated.
     """
-    found: list[str] = []
+    found: list[Problem] = []
     if problem := version_problem(machine.verl):
-        found.append(problem)
+        found.append(Problem(REASON_ENGINE_MISSING, problem))
     found += _data_problems(settings.data.train)
     reward = settings.data.reward.path
     if reward is not None and not Path(reward).is_file():
-        found.append(f"{FIELD}.data.reward.path: {reward}: there is no such file")
-    if settings.rollout.engine is RolloutEngine.HF:
-        return tuple(found)
-    if not machine.cuda:
         found.append(
-            f"{FIELD}.rollout.engine {settings.rollout.engine.value} needs CUDA: {machine.cuda_problem}; request GPUs "
-            "(evaluation.template.resources, nvidia.com/gpu), or use engine hf for a tiny model on a CPU"
+            Problem(REASON_DATA_INVALID, f"{FIELD}.data.reward.path: {reward}: there is no such file; mount it")
         )
+    if settings.platform is Platform.CPU:
         return tuple(found)
+    return (*found, *_device_problems(settings, machine, model))
+
+
+def _device_problems(settings: VerlSettings, machine: Machine, model: Path | None) -> list[Problem]:
+    if not machine.cuda:
+        text = (
+            f"{FIELD}.platform {settings.platform.value} needs CUDA: {machine.cuda_problem}; request GPUs "
+            "(evaluation.template.resources, nvidia.com/gpu), or set platform: cpu and rollout.engine: hf for a tiny "
+            "model on a CPU"
+        )
+        return [Problem(REASON_GPU_MISSING, text)]
+    found = []
+    engine = settings.rollout.engine.value
+    if engine in _ROLLOUTS and engine not in machine.rollouts:
+        text = f"{FIELD}.rollout.engine {engine}: {engine} is not installed: pip install {engine}, beside VeRL"
+        found.append(Problem(REASON_ENGINE_MISSING, text))
     if len(machine.cards) < settings.gpus_per_node:
-        found.append(
+        text = (
             f"{FIELD}.gpusPerNode is {settings.gpus_per_node}, but this node has {len(machine.cards)}; request more, or "
             "lower it"
         )
+        found.append(Problem(REASON_GPU_MISSING, text))
     shape = read_shape(model) if model is not None else None
     if shape is not None and machine.cards:
-        found += [f"{FIELD}: {text}" for text in memory_problems(shape, settings, float(min(machine.cards)))]
-    return tuple(found)
+        smallest = float(min(machine.cards))
+        found += [
+            Problem(REASON_GPU_TOO_SMALL, f"{FIELD}: {text}") for text in memory_problems(shape, settings, smallest)
+        ]
+    return found
 
 
-def _data_problems(sources: Sequence[str]) -> list[str]:
+def _data_problems(sources: Sequence[str]) -> list[Problem]:
     return [
-        f"{FIELD}.data.train: {source}: there is no such file; mount it (evaluation.template.volumes), or name a data "
-        "set of the hub"
+        Problem(
+            REASON_DATA_INVALID,
+            f"{FIELD}.data.train: {source}: there is no such file; mount it (evaluation.template.volumes), or name a "
+            "data set of the hub",
+        )
         for source in sources
         if not Path(source).exists() and (Path(source).suffix in SUFFIXES or source.count("/") != 1)
     ]

@@ -20,13 +20,18 @@ def run_paths(settings: VerlSettings, folder: Path) -> Paths:
     """Where a run in ``folder`` finds and leaves things."""
     converted = settings.data.format is DataFormat.PROBLEMS
     return Paths(
-        model=settings.model.path,
-        train=(str(folder / TRAIN_FILE),) if converted else settings.data.train,
-        reward=settings.data.reward.path or rewards.path(),
+        model=_whole(settings.model.path),
+        train=(str(folder / TRAIN_FILE),) if converted else tuple(map(_whole, settings.data.train)),
+        reward=_whole(settings.data.reward.path or rewards.path()),
         candidate=str(folder / "candidate.json"),
         checkpoints=str(folder / "checkpoints"),
         metrics=str(folder / "metrics.jsonl"),
     )
+
+
+def _whole(path: str) -> str:
+    """A path that holds wherever VeRL's processes work; an id of the hub is left as it is."""
+    return str(Path(path).absolute()) if Path(path).exists() else path
 
 
 def preparation(settings: VerlSettings) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from poise_lib.artifacts.digest import canonical_json, digest_of
 from poise_lib.errors import InvalidInputError
 from poise_lib.evaluation.verl.rewards import boxed
 from poise_lib.evaluation.verl.tables import Row, read_rows
-from poise_lib.resources.suites import UNKNOWN_DIGEST, SuiteBenchmark
+from poise_lib.resources.suites import UNKNOWN_DIGEST, Split, SuiteBenchmark
 from poise_lib.resources.verl import VerlColumns, VerlData
 
 PROBLEM_COLUMNS: Final = ("problem", "question", "prompt", "Problem", "Question")
@@ -166,19 +166,25 @@ def _listed(levels: Sequence[int]) -> str:
     return ", ".join(map(str, levels))
 
 
-def benchmark_problems(benchmark: SuiteBenchmark, folder: Path | None) -> tuple[Problem, ...]:
+def benchmark_problems(benchmark: SuiteBenchmark, folder: Path | None, split: Split = "search") -> tuple[Problem, ...]:
     """The problems of a benchmark, from a file of the folder with a usual name, else from the hub or its cache.
+
+    Args:
+        benchmark: which.
+        folder: with the files.
+        split: problems for confirmation are those of the search where the suite has no others.
 
     Raises:
         InvalidInputError: there is no source, or the problems are not as many as, or other than, the suite says.
     """
-    source = benchmark.source
+    source = benchmark.source_of(split)
     if source is None:
         raise InvalidInputError(f"benchmark {benchmark.name}: the suite names no source for its problems")
     place = next((folder / name for name in source.files if (folder / name).is_file()), None) if folder else None
     if place is None and source.dataset is None:
         raise InvalidInputError(
-            f"benchmark {benchmark.name}: none of {', '.join(source.files)} is in {folder or 'a folder (none was given)'}"
+            f"benchmark {benchmark.name}: none of {', '.join(source.files)} is in {folder or 'a folder (none was given)'}; "
+            "name the folder that holds it (evaluation.verl.problems, or --problems)"
         )
     origin = str(place or source.dataset)
     problems = from_rows(read_rows(origin, source.split), f"benchmark {benchmark.name}, {origin}")

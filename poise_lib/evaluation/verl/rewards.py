@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -30,6 +31,8 @@ SECONDS: Final = 20.0
 """For one comparison, most of which take a few milliseconds; math-verify's own limits are 5 s for each of its steps."""
 STARTING_SECONDS: Final = 120.0
 """For child processes to import SymPy, on a machine that is busy."""
+_INTEGER: Final = re.compile(r"0|[1-9][0-9]*")
+"""Numbers that are equal only when their texts are."""
 _BOXED: Final = ("\\boxed", "\\fbox")
 
 
@@ -75,9 +78,10 @@ def judge(pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
     for index, (answer, (_, truth)) in enumerate(zip(answers, pairs, strict=True)):
         if answer is None or len(answer) > MAX_ANSWER:
             continue
-        if _bare(answer) == _bare(truth):
+        given, right = _bare(answer), _bare(truth)
+        if given == right:
             correct[index] = True
-        else:
+        elif not (_INTEGER.fullmatch(given) and _INTEGER.fullmatch(right)):  # those are other numbers: nothing to ask
             open_[index] = _POOL.submit(answer, truth)
     for index, comparison in open_.items():
         correct[index] = _POOL.result(comparison)

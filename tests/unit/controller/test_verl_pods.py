@@ -30,6 +30,13 @@ def search(template: dict[str, Any] | None = None, **verl: Any) -> Search:
     return Search.model_validate({"metadata": metadata, "spec": spec})
 
 
+def document(**verl: Any) -> dict[str, Any]:
+    """Input of a training or a scoring, as far as pods go."""
+    made = search(**verl).spec.evaluation.verl
+    assert made is not None
+    return {"engine": "verl", "verl": made.to_document()}
+
+
 def job(
     kind: TaskKind = TaskKind.TRAIN,
     template: dict[str, Any] | None = None,
@@ -38,9 +45,7 @@ def job(
     **verl: Any,
 ) -> dict[str, Any]:
     wanted = search(template, **verl)
-    made = wanted.spec.evaluation.verl
-    assert made is not None
-    content = {"engine": "verl", "verl": made.to_document()} if kind in (TaskKind.TRAIN, TaskKind.SCORE) else {}
+    content = document(**verl) if kind in (TaskKind.TRAIN, TaskKind.SCORE) else {}
     request = TaskRequest(kind=kind, name=f"s-001-0-full-0-{kind.value}", input=content)
     return manifests.job(request, attempt, wanted, settings)
 
@@ -67,7 +72,7 @@ def test_only_what_trains_and_scores_takes_the_trainers_image_and_the_users_time
     spec = pod(kind)
     language_model = kind in (TaskKind.TRAIN, TaskKind.SCORE)
     assert {item["image"] for item in containers(spec).values()} == {"trainer" if language_model else "worker"}
-    assert spec["activeDeadlineSeconds"] == (24 * 3600 if language_model else 900)
+    assert spec["activeDeadlineSeconds"] == (26 * 3600 if language_model else 900)
     assert ("nvidia.com/gpu" in str(spec)) is language_model
     assert ("/dev/shm" in str(spec)) is language_model
     assert "hostIPC" in spec
@@ -112,14 +117,15 @@ def test_a_cache_of_the_hub_is_read_and_never_filled() -> None:
     template = {"volumes": [{"claimName": "hub", "mountPath": "/models/hub"}], "hfHome": "/models/hub",
                 "nccl": {"NCCL_IB_HCA": "mlx5"}}  # fmt: skip
     training, scoring = (containers(pod(kind, template)) for kind in (TaskKind.TRAIN, TaskKind.SCORE))
-    for container in (training["candidate"], scoring["task"]):
+    for container in (training["candidate"], training["task"], scoring["task"]):
         variables = told(container)
         assert (variables["HF_HOME"], variables["HF_HUB_OFFLINE"]) == ("/models/hub", "1")
         assert all(variables[name].startswith("/tmp/") for name in ("HF_MODULES_CACHE", "HF_DATASETS_CACHE"))
         assert mounts(container)["data-0"] == {"name": "data-0", "mountPath": "/models/hub", "readOnly": True}
     assert told(training["candidate"])["NCCL_IB_HCA"] == "mlx5"
-    assert not any(name.startswith(("NCCL", "HF_")) for name in told(training["task"]))
-    assert not any(name.startswith("NCCL") for name in told(scoring["task"]))
+    for container in (training["task"], scoring["task"], training["look-up"]):
+        assert not any(name.startswith("NCCL") for name in told(container))
+    assert "data-0" not in mounts(training["look-up"])
 
 
 def test_checkpoints_outlive_an_attempt_and_only_the_candidate_of_this_evaluation_sees_them() -> None:
@@ -163,6 +169,31 @@ def test_a_volume_is_seen_by_those_whom_it_names() -> None:
 
     assert claims(TaskKind.TRAIN) == claims(TaskKind.VERIFY) == {"both", "problems"}
     assert claims(TaskKind.SCORE) == {"both", "benchmarks"}
+
+
+def test_candidate_code_is_never_shown_the_benchmark_problems() -> None:
+    """Whoever forgets usedBy is told; a volume below another one counts by itself."""
+    models = {"claimName": "models", "mountPath": "/data"}
+    apart = {"claimName": "benchmarks", "mountPath": "/data/benchmarks", "usedBy": ["score"]}
+    assert job(template={"volumes": [models, apart]}, problems="/data/benchmarks/suite")
+    wrong = ([models], [models, {**apart, "usedBy": ["train", "score"]}], [{**apart, "usedBy": ["train"]}])
+    for volumes in wrong:
+        with pytest.raises(
+            InvalidInputError, match=r"evaluation\.template\.volumes: .* would show the benchmark problems"
+        ):
+            job(template={"volumes": volumes}, problems="/data/benchmarks")
+    below = [{"claimName": "one", "mountPath": "/data/benchmarks/aime"}]
+    with pytest.raises(InvalidInputError, match="one at /data/benchmarks/aime"):
+        job(template={"volumes": below}, problems="/data/benchmarks")
+    assert job(TaskKind.SCORE, {"volumes": [models]}, problems="/data/benchmarks")
+
+
+def test_without_gpus_nothing_asks_for_one() -> None:
+    for kind in (TaskKind.TRAIN, TaskKind.SCORE):
+        spec = pod(kind, platform="cpu", rollout={"engine": "hf"})
+        assert "gpu" not in str(spec)
+        assert "NCCL" not in str(spec)
+        assert {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}} in spec["volumes"]
 
 
 def test_without_an_image_for_training_the_search_is_told() -> None:
@@ -226,7 +257,7 @@ def test_several_nodes_are_an_indexed_job_whose_pods_know_their_number_and_the_f
 
 def test_a_pod_of_several_has_a_host_name_that_is_a_label() -> None:
     wide = {"nodes": 512, "batchSize": 1024}
-    long = TaskRequest(kind=TaskKind.TRAIN, name="c" * 90, input={"engine": "verl", "verl": {**VERL, **wide}})
+    long = TaskRequest(kind=TaskKind.TRAIN, name="c" * 90, input=document(**wide))
     made = manifests.job(long, 9999, search(SHARED, **wide), SETTINGS)
     assert len(f"{made['metadata']['name']}-511") <= 63
 
@@ -249,7 +280,7 @@ def test_a_headless_service_names_pods_that_are_not_ready_and_they_talk_to_one_a
         (owner,) = document["metadata"]["ownerReferences"]
         assert (owner["kind"], owner["name"], owner["uid"]) == ("Job", name, "job-uid")
     again = manifests.job(
-        TaskRequest(kind=TaskKind.TRAIN, name="other-train", input={"engine": "verl", "verl": {**VERL, "nodes": 2}}),
+        TaskRequest(kind=TaskKind.TRAIN, name="other-train", input=document(nodes=2)),
         1, search(SHARED, nodes=2), SETTINGS,
     )  # fmt: skip
     assert again["spec"]["template"]["spec"]["subdomain"] != service["metadata"]["name"]
@@ -269,7 +300,7 @@ def test_scoring_takes_one_pod_however_many_train() -> None:
 def test_a_queue_admits_all_pods_of_a_job_at_once() -> None:
     wanted = search(SHARED, nodes=2)
     queued = wanted.model_copy(update={"spec": wanted.spec.model_copy(update={"queue_name": "gpus"})})
-    request = TaskRequest(kind=TaskKind.TRAIN, name="t", input={"engine": "verl", "verl": {**VERL, "nodes": 2}})
+    request = TaskRequest(kind=TaskKind.TRAIN, name="t", input=document(nodes=2))
     made = manifests.job(request, 1, queued, SETTINGS)
     assert made["spec"]["suspend"] is True
     assert made["spec"]["parallelism"] == 2

@@ -20,30 +20,34 @@ from pathlib import Path
 from typing import Any, Final
 
 from poise_lib.errors import CandidateError, EngineError, InvalidInputError
+from poise_lib.evaluation.verl.adapter.ray_nodes import ADDRESS_VARIABLE, shared_environment
 from poise_lib.evaluation.verl.adapter.required import hydra, required_overrides
 from poise_lib.evaluation.verl.adapter.spec import load, read_spec
+from poise_lib.evaluation.verl.composing import composed
 
 FAILURE_VARIABLE: Final = "POISE_VERL_FAILURE"
+RAY_ADDRESS_VARIABLE: Final = ADDRESS_VARIABLE
+"""Where it is set, a Ray cluster runs already, over several nodes; the driver joins it."""
 _KINDS: Final = ((CandidateError, "candidate"), (InvalidInputError, "settings"))
 
 
-def compose(overrides: Sequence[str]) -> Any:
-    """VeRL's configuration with overrides in it.
+def join_cluster(config: Any, address: str | None) -> None:
+    """Have Ray join a cluster that is there already, where the environment names one; its nodes have said what they hold.
 
-    Raises:
-        InvalidInputError: Hydra or VeRL does not know an override, or cannot take its value.
+    Args:
+        config: VeRL's, changed in place.
+        address: of the cluster's head; None starts one here.
     """
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_module
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
+    if not address:
+        return
+    from omegaconf import open_dict
 
-    try:
-        with initialize_config_module("verl.trainer.config", version_base=None):
-            return hydra_compose("ppo_trainer", overrides=list(overrides))
-    except (HydraException, OmegaConfBaseException) as error:
-        told = " ".join(str(error).split())
-        raise InvalidInputError(f"VeRL does not take these settings: {told}") from error
+    with open_dict(config.ray_kwargs.ray_init) as ray_init:
+        for own in ("num_cpus", "num_gpus", "object_store_memory", "include_dashboard"):
+            ray_init.pop(own, None)
+        ray_init.address = address
+        # The processes on other nodes were started without what the ones here inherit.
+        ray_init.runtime_env = {"env_vars": shared_environment(os.environ)}
 
 
 class CandidateRunner:
@@ -91,7 +95,8 @@ def run(overrides: Sequence[str]) -> None:
     """
     algorithm, _ = load(read_spec())
     needed = [hydra(key, value) for key, value in required_overrides(algorithm.needs).items()]
-    config = compose([*overrides, *needed])
+    config = composed([*overrides, *needed])
+    join_cluster(config, os.environ.get(RAY_ADDRESS_VARIABLE))
     import ray
     from verl.trainer.main_ppo import run_ppo
     from verl.trainer.ppo.utils import need_critic, need_reference_policy

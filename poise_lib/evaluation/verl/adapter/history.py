@@ -18,18 +18,24 @@ from poise_lib.evaluation.trajectory import STEP
 HISTORY_FILE: Final = "history.jsonl"
 
 
+def read_history(path: Path, steps_done: int) -> list[dict[str, float]]:
+    """The records of the first ``steps_done`` steps, as far as the file has them."""
+    records: list[dict[str, float]] = []
+    if steps_done and path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            record = _parsed(line)
+            if record is not None and record[STEP] == len(records) < steps_done:
+                records.append(record)
+    return records
+
+
 class History:
     """Records of steps, in memory and in a file."""
 
     def __init__(self, path: Path, steps_done: int) -> None:
         """Read what an earlier process left, up to ``steps_done``."""
         self._path = path
-        self._records: list[dict[str, float]] = []
-        if steps_done and path.is_file():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                record = _parsed(line)
-                if record is not None and record[STEP] == len(self._records) < steps_done:
-                    self._records.append(record)
+        self._records = read_history(path, steps_done)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(json.dumps(record) + "\n" for record in self._records), encoding="utf-8")
 

@@ -1,38 +1,39 @@
 """A language model and a task made on the spot, so that VeRL can be seen to train on any machine within minutes.
 
-The task: sums of two numbers below ten, "3+8=" -> "#11".  The base, a Qwen2 of some 60,000 parameters with a
-byte-level tokenizer, has seen the format in seven of ten examples and the right answer in half of them: it knows
-enough for rewards to differ, and has much to learn.  Everything follows from the seed.  Nothing here is a benchmark.
+The task: sums of two numbers below ten, "3+8=" -> "\\boxed{11}", those of the suite sums-v1.  The base, a Qwen2 of some
+60,000 parameters with a byte-level tokenizer, has seen the format in seven of ten examples and the right answer in half
+of them: it knows enough for rewards to differ, and has much to learn.  The problems are always the same; the base's
+weights follow from the seed.
 """
 
 from __future__ import annotations
 
-import hashlib
+import json
 import random
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from poise_lib.errors import EngineError
-from poise_lib.evaluation.verl.adapter.tiny_reward import END, judge
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 BOUND: Final = 10
 PROMPT_TOKENS: Final = 8
 RESPONSE_TOKENS: Final = 6
 MODEL: Final = "model"
 WEIGHTS: Final = "model.safetensors"
-TRAIN_FILE: Final = "train.parquet"
-TEST_FILE: Final = "test.parquet"
-_START, _PAD = "<|im_start|>", "<|endoftext|>"
+TRAIN_FILE: Final = "train/sums.jsonl"
+PROBLEMS: Final = "problems"
+SEARCH_FILE: Final = "sums.jsonl"
+CONFIRM_FILE: Final = "sums_confirm.jsonl"
+"""Below :data:`PROBLEMS`, as the suite names them."""
+SUITE: Final = "sums-v1"
+_START, _END, _PAD = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
+_BOX: Final = "\\boxed{"
+"""One token, or a response would be nothing but its format."""
 _WARM_STEPS: Final = 200
 _WARM_ROWS: Final = 64
 _HELD_OUT: Final = 20
-_DRAWS: Final = 8
-"""Samples of each held-out problem."""
+"""Problems of the search, and as many of confirmation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,30 +66,56 @@ SHAPES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class TinyBase:
-    """Where the base lies, and what its weights were when it was made."""
+    """Where the base and its problems lie."""
 
     folder: Path
-    digest: str
-    """SHA-256 of the weights."""
 
     @property
     def model(self) -> Path:
         """The folder that transformers loads."""
         return self.folder / MODEL
 
+    @property
+    def train(self) -> Path:
+        """The training problems."""
+        return self.folder / TRAIN_FILE
 
-def problems(seed: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """(training, held-out) pairs."""
+    @property
+    def problems(self) -> Path:
+        """The folder of the suite's problems, which training never sees."""
+        return self.folder / PROBLEMS
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """All pairs of numbers below :data:`BOUND`, shared out."""
+
+    train: list[tuple[int, int]]
+    search: list[tuple[int, int]]
+    confirm: list[tuple[int, int]]
+
+
+def sums() -> Sums:
+    """The problems, always the same."""
     pairs = [(a, b) for a in range(BOUND) for b in range(BOUND)]
-    random.Random(f"tiny/{seed}").shuffle(pairs)
-    return pairs[_HELD_OUT:], pairs[:_HELD_OUT]
+    random.Random("tiny/0").shuffle(pairs)
+    return Sums(pairs[2 * _HELD_OUT :], pairs[:_HELD_OUT], pairs[_HELD_OUT : 2 * _HELD_OUT])
 
 
-def make_base(folder: Path, seed: int, shape: Shape = SHAPES["tiny"], device: str = "cpu") -> TinyBase:
-    """Make tokenizer, weights and VeRL's data files in ``folder``."""
+def make_base(folder: Path, seed: int = 0, shape: Shape = SHAPES["tiny"], device: str = "cpu") -> TinyBase:
+    """Make tokenizer, weights and problems in ``folder``.
+
+    Raises:
+        EngineError: transformers is not installed.
+    """
     import torch
-    from transformers import Qwen2Config, Qwen2ForCausalLM
 
+    try:
+        from transformers import Qwen2Config, Qwen2ForCausalLM
+    except ImportError as error:
+        raise EngineError(
+            "the tiny base is a model of transformers, which is not installed: pip install 'poise-operator[local,verl]'"
+        ) from error
     torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer()
@@ -113,28 +140,32 @@ def make_base(folder: Path, seed: int, shape: Shape = SHAPES["tiny"], device: st
         _warm_up(model.to(device), tokenizer, seed, shape.warm_rate)
     model.cpu().save_pretrained(folder / MODEL, safe_serialization=True)
     tokenizer.save_pretrained(folder / MODEL)
-    for name, pairs in zip((TRAIN_FILE, TEST_FILE), problems(seed), strict=True):
-        _write_rows(folder / name, pairs)
-    return TinyBase(folder, digest_of(folder / MODEL / WEIGHTS))
+    shared = sums()
+    _write_problems(folder / TRAIN_FILE, shared.train)
+    _write_problems(folder / PROBLEMS / SEARCH_FILE, shared.search)
+    _write_problems(folder / PROBLEMS / CONFIRM_FILE, shared.confirm)
+    return TinyBase(folder)
 
 
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _write_problems(path: Path, pairs: list[tuple[int, int]]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    rows = [{"problem": f"{a}+{b}=", "answer": str(a + b)} for a, b in pairs]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def _tokenizer() -> Any:
-    """Byte-level, one token a character of the task."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    """Byte-level, one token a character of the task, and one for the beginning of an answer."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    characters = [*"0123456789+-=#", "\u0120", "\u010a"]  # byte-level space and newline
-    vocabulary = {token: index for index, token in enumerate([_PAD, _START, END, *characters])}
+    characters = [*"0123456789+-=}", "\u0120", "\u010a"]  # byte-level space and newline
+    vocabulary = {token: index for index, token in enumerate([_PAD, _START, _END, *characters])}
     core = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token=None))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     core.decoder = decoders.ByteLevel()
+    core.add_tokens([AddedToken(_BOX, normalized=False)])
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core, eos_token=END, pad_token=_PAD, unk_token=_PAD, additional_special_tokens=[_START]
+        tokenizer_object=core, eos_token=_END, pad_token=_PAD, unk_token=_PAD, additional_special_tokens=[_START]
     )
     tokenizer.chat_template = "{% for m in messages %}" + _START + "{{ m['content'] }}{% endfor %}"
     return tokenizer
@@ -145,7 +176,7 @@ def _warm_up(model: Any, tokenizer: Any, seed: int, rate: float) -> None:
     import torch
 
     rng = random.Random(f"tiny-warm/{seed}")
-    train, _ = problems(seed)
+    train = sums().train
     optimiser = torch.optim.AdamW(model.parameters(), lr=rate)
     for _ in range(_WARM_STEPS):
         rows = []
@@ -153,7 +184,7 @@ def _warm_up(model: Any, tokenizer: Any, seed: int, rate: float) -> None:
             a, b = rng.choice(train)
             answer = a + b if rng.random() < 0.5 else rng.randrange(2 * BOUND)
             prompt = encode(tokenizer, a, b)
-            text = f"{'#' if rng.random() < 0.7 else ''}{answer}"
+            text = f"{_BOX}{answer}}}" if rng.random() < 0.7 else str(answer)
             rows.append((prompt, [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]))
         width = max(len(prompt) + len(answer) for prompt, answer in rows)
         tokens = torch.full((_WARM_ROWS, width), tokenizer.pad_token_id)
@@ -174,87 +205,3 @@ def encode(tokenizer: Any, a: int, b: int) -> list[int]:
     """The prompt's ids, as VeRL makes them from the chat template."""
     start: int = tokenizer.convert_tokens_to_ids(_START)
     return [start, *tokenizer(f"{a}+{b}=", add_special_tokens=False)["input_ids"]]
-
-
-def _write_rows(path: Path, pairs: list[tuple[int, int]]) -> None:
-    """VeRL's data file."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    rows = [
-        {
-            "data_source": "poise/tiny-sums",
-            "prompt": [{"role": "user", "content": f"{a}+{b}="}],
-            "ability": "math",
-            "reward_model": {"style": "rule", "ground_truth": str(a + b)},
-            "extra_info": {"index": index},
-        }
-        for index, (a, b) in enumerate(pairs)
-    ]
-    pq.write_table(pa.Table.from_pylist(rows), path)
-
-
-def score(base: TinyBase, weights: bytes | None, seed: int) -> dict[str, float]:
-    """Score weights on the held-out problems, in percentage points: greedy, and the mean over samples at temperature 1.
-
-    Tokenizer, architecture and problems come from the base; of what was trained, tensors alone are read.
-
-    Args:
-        base: the trusted base.
-        weights: a safetensors file's content; None scores the base itself.
-        seed: of the base and of the sampling noise.
-
-    Raises:
-        EngineError: the base is not what it was, or the tensors are not those of its architecture.
-    """
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from poise_lib.evaluation.verl.adapter.sampling import Sampling, sample
-
-    torch.set_num_threads(1)
-    if digest_of(base.model / WEIGHTS) != base.digest:
-        raise EngineError(
-            f"{base.model}: the base's weights were changed while the candidate trained; nothing is scored"
-        )
-    tokenizer = AutoTokenizer.from_pretrained(base.model)
-    model: Any = AutoModelForCausalLM.from_pretrained(base.model).float().eval()
-    if weights is not None:
-        model.load_state_dict(checked_tensors(weights, model.state_dict()))
-    _, held_out = problems(seed)
-    prompts = [encode(tokenizer, a, b) for a, b in held_out]
-    generator = torch.Generator().manual_seed(seed)
-    scores = {}
-    for name, temperature, copies in (("acc@1", 0.0, 1), (f"mean@{_DRAWS}", 1.0, _DRAWS)):
-        setting = Sampling(temperature, 1.0, -1, RESPONSE_TOKENS)
-        drawn = sample(model, prompts * copies, setting, tokenizer.eos_token_id, tokenizer.pad_token_id, generator)
-        texts = [tokenizer.decode(ids) for ids, _ in drawn]
-        right = [judge(text, str(a + b))[0] for text, (a, b) in zip(texts, held_out * copies, strict=True)]
-        scores[name] = 100.0 * sum(right) / len(right)
-    return scores
-
-
-def checked_tensors(weights: bytes, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, if they are those that an architecture has.
-
-    Raises:
-        EngineError: a name, a shape or a value is not as it should be; the message says which.
-    """
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    try:
-        found = load(weights)
-    except SafetensorError as error:
-        raise EngineError(f"the checkpoint is no safetensors file: {error}") from error
-    if wrong := sorted(set(found) ^ set(expected)):
-        raise EngineError(f"the checkpoint's tensors are not the base's: {', '.join(wrong[:5])}")
-    for name, tensor in found.items():
-        if tensor.shape != expected[name].shape:
-            raise EngineError(
-                f"the checkpoint's {name} has shape {list(tensor.shape)}, the base's {list(expected[name].shape)}"
-            )
-        if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
-            raise EngineError(f"the checkpoint's {name} holds what is not a finite float")
-    return found

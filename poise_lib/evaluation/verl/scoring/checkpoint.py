@@ -7,9 +7,10 @@ tokenizer and code come from the base: those of the checkpoint are never opened.
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +32,8 @@ KEPT: Final = (
 )
 """What a model needs beside its weights; taken from the base."""
 MAX_FILES: Final = 256
+_BYTES: Final = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+"""Of one number, by the name of its type."""
 _HEADER_ROOM: Final = 64 * 1024**2
 """Bytes that headers of all files may take beyond the tensors themselves."""
 
@@ -76,6 +79,15 @@ def tensors_of(folder: Path, what: str) -> dict[str, TensorInfo]:
     return found
 
 
+def room_for(base: Path) -> int:
+    """Bytes that the files of a checkpoint of this base may hold: its tensors in float32, and their headers.
+
+    Raises:
+        EngineError: the base's own files cannot be read.
+    """
+    return sum(4 * _size(tensor.shape) for tensor in tensors_of(base, "base").values()) + _HEADER_ROOM
+
+
 def check(checkpoint: Path, base: Path) -> dict[str, TensorInfo]:
     """The checkpoint's tensors, if names, shapes and types are the base's.
 
@@ -87,12 +99,15 @@ def check(checkpoint: Path, base: Path) -> dict[str, TensorInfo]:
         raise EngineError(f"checkpoint: tensor {names[0]!r} is {'missing' if names[0] in expected else 'unknown'}")
     for name, tensor in found.items():
         wanted = expected[name]
-        if tensor.shape != wanted.shape or tensor.dtype not in (wanted.dtype, "F32"):
+        if wanted.dtype not in _BYTES:
+            raise EngineError(f"base: tensor {name!r} is {wanted.dtype}, a type that cannot be written")
+        types = (wanted.dtype, "F32") if wanted.dtype in ("F16", "BF16") else (wanted.dtype,)
+        if tensor.shape != wanted.shape or tensor.dtype not in types:
             raise EngineError(
                 f"checkpoint: tensor {name!r} is {tensor.dtype} {list(tensor.shape)}, "
                 f"expected {wanted.dtype} {list(wanted.shape)}"
             )
-    most = sum(4 * _size(tensor.shape) for tensor in expected.values()) + _HEADER_ROOM
+    most = room_for(base)
     held = sum(file.stat().st_size for file in {tensor.file for tensor in found.values()})
     if held > most:
         raise EngineError(f"checkpoint: its files hold {held} bytes, more than its tensors explain ({most})")
@@ -114,53 +129,69 @@ def assemble(checkpoint: Path, base: Path, target: Path, *, trust_remote_code: b
     Raises:
         EngineError: the checkpoint is refused (:func:`check`, or a tensor that is not finite).
     """
-    found = check(checkpoint, base)
-    types = {name: tensor.dtype for name, tensor in tensors_of(base, "base").items()}
     target.mkdir(parents=True, exist_ok=True)
+    merge(checkpoint, base, target / "model.safetensors")
     kept = [*KEPT, *(sorted(file.name for file in base.glob("*.py")) if trust_remote_code else ())]
     for name in kept:
         if (base / name).is_file():
             shutil.copyfile(base / name, target / name)
-    _write(found, types, target)
     return target
 
 
-def _write(found: dict[str, TensorInfo], types: dict[str, str], target: Path) -> None:
-    """Write the tensors file by file, as the checkpoint has them: never more than one file in memory."""
-    from safetensors.torch import save_file
+def merge(checkpoint: Path, base: Path, target: Path) -> None:
+    """All tensors of a checkpoint in one safetensors file, in the base's types; one tensor in memory at a time.
 
-    files = sorted({tensor.file for tensor in found.values()})
-    index: dict[str, str] = {}
-    total = 0
-    for number, file in enumerate(files, 1):
-        tensors = dict(_finite(file, types))
-        alone = len(files) == 1
-        name = "model.safetensors" if alone else f"model-{number:05d}-of-{len(files):05d}.safetensors"
-        save_file(tensors, target / name, {"format": "pt"})
-        index |= dict.fromkeys(tensors, name)
-        total += sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-    if len(files) > 1:
-        document = {"metadata": {"total_size": total}, "weight_map": index}
-        (target / "model.safetensors.index.json").write_text(json.dumps(document), encoding="utf-8")
-
-
-def _finite(file: Path, types: dict[str, str]) -> Iterator[tuple[str, Any]]:
-    """A file's tensors in the base's types.
+    Args:
+        checkpoint: folder that training left, untrusted.
+        base: folder of the trusted base.
+        target: the file; there is none when this fails.
 
     Raises:
-        EngineError: one is not finite, or is no longer once it is rounded.
+        EngineError: the checkpoint is refused (:func:`check`, or a tensor that is not finite).
+    """
+    found = check(checkpoint, base)
+    types = {name: tensor.dtype for name, tensor in tensors_of(base, "base").items()}
+    order = sorted(found, key=lambda name: (found[name].file, name))
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name in order:
+        size = _size(found[name].shape) * _BYTES[types[name]]
+        header[name] = {
+            "dtype": types[name],
+            "shape": list(found[name].shape),
+            "data_offsets": [end, end + size],
+        }
+        end += size
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    try:
+        with target.open("wb") as out:
+            out.write(len(text).to_bytes(8, "little") + text)
+            for content in _contents(found, types, order):
+                out.write(content)
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+
+
+def _contents(found: dict[str, TensorInfo], types: dict[str, str], order: Sequence[str]) -> Iterator[memoryview]:
+    """The bytes of each tensor in the base's type.
+
+    Raises:
+        EngineError: a tensor is not finite, or is no longer once it is rounded.
     """
     import torch
     from safetensors import safe_open
 
     kinds = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
-    with safe_open(file, framework="pt") as opened:
-        for name in opened.keys():  # noqa: SIM118 - it is no mapping
-            tensor = opened.get_tensor(name)
-            rounded = tensor.to(kinds[types[name]]) if types[name] in kinds else tensor
-            if not bool(torch.isfinite(rounded).all()):
-                raise EngineError(f"checkpoint: tensor {name!r} is not finite")
-            yield name, rounded.contiguous()
+    for file, names in itertools.groupby(order, key=lambda name: found[name].file):
+        with safe_open(file, framework="pt") as opened:
+            for name in names:
+                tensor = opened.get_tensor(name)
+                rounded = tensor.to(kinds[types[name]]) if types[name] in kinds else tensor
+                if not bool(torch.isfinite(rounded).all()):
+                    raise EngineError(f"checkpoint: tensor {name!r} is not finite")
+                yield memoryview(rounded.contiguous().reshape(-1).view(torch.uint8).numpy())
 
 
 def _size(shape: tuple[int, ...]) -> int:

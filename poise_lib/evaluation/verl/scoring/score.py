@@ -25,7 +25,8 @@ from poise_lib.evaluation.verl.scoring.backends import open_generator
 from poise_lib.evaluation.verl.scoring.checkpoint import assemble
 from poise_lib.evaluation.verl.scoring.generation import Generator, Sampling, encode
 from poise_lib.names import METRIC_FORMAT_VALID, METRIC_OVERALL, METRIC_RESPONSE_LENGTH
-from poise_lib.resources.suites import Suite, SuiteBenchmark
+from poise_lib.resources.suites import Split, Suite, SuiteBenchmark
+from poise_lib.resources.verl import RolloutEngine, VerlSettings
 
 PROMPT_ROOM: Final = 4096
 """Tokens that a prompt may take beside the longest response."""
@@ -70,6 +71,11 @@ class ScoreReport:
         return b"".join(json.dumps(asdict(record), ensure_ascii=False).encode() + b"\n" for record in self.records)
 
 
+def backend_of(settings: VerlSettings) -> str:
+    """What generates the responses that are scored: transformers where training does without vLLM too."""
+    return "transformers" if settings.rollout.engine is RolloutEngine.HF else "vllm"
+
+
 def score_checkpoint(
     checkpoint: Path,
     base: Path,
@@ -78,6 +84,7 @@ def score_checkpoint(
     problems: Path | None,
     instruction: str,
     backend: str = "vllm",
+    split: Split = "search",
     seed: int = 0,
     trust_remote_code: bool = False,
     memory_share: float = 0.9,
@@ -92,6 +99,7 @@ def score_checkpoint(
         problems: folder of the benchmarks' files; the hub or its cache where one is missing.
         instruction: follows each problem, as in training.
         backend: what generates.
+        split: the search's problems, or those of confirmation where the suite has such.
         seed: of sampling.
         trust_remote_code: whether the base's own Python files run.
         memory_share: of a GPU, for vLLM.
@@ -101,7 +109,7 @@ def score_checkpoint(
         EngineError: the checkpoint is refused, the backend is missing, or a metric is out of range.
         InvalidInputError: problems are missing or are not those of the suite.
     """
-    sets = {benchmark.name: benchmark_problems(benchmark, problems) for benchmark in suite.benchmarks}
+    sets = {benchmark.name: benchmark_problems(benchmark, problems, split) for benchmark in suite.benchmarks}
     with TemporaryDirectory(prefix="poise-score-") as folder:
         model = assemble(checkpoint, base, Path(folder) / "model", trust_remote_code=trust_remote_code)
         longest = max(benchmark.max_tokens for benchmark in suite.benchmarks) + PROMPT_ROOM

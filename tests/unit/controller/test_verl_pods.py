@@ -30,7 +30,7 @@ def search(template: dict[str, Any] | None = None, **verl: Any) -> Search:
     return Search.model_validate({"metadata": metadata, "spec": spec})
 
 
-def document(**verl: Any) -> dict[str, Any]:
+def input_of(**verl: Any) -> dict[str, Any]:
     """Input of a training or a scoring, as far as pods go."""
     made = search(**verl).spec.evaluation.verl
     assert made is not None
@@ -45,7 +45,7 @@ def job(
     **verl: Any,
 ) -> dict[str, Any]:
     wanted = search(template, **verl)
-    content = document(**verl) if kind in (TaskKind.TRAIN, TaskKind.SCORE) else {}
+    content = input_of(**verl) if kind in (TaskKind.TRAIN, TaskKind.SCORE) else {}
     request = TaskRequest(kind=kind, name=f"s-001-0-full-0-{kind.value}", input=content)
     return manifests.job(request, attempt, wanted, settings)
 
@@ -257,7 +257,7 @@ def test_several_nodes_are_an_indexed_job_whose_pods_know_their_number_and_the_f
 
 def test_a_pod_of_several_has_a_host_name_that_is_a_label() -> None:
     wide = {"nodes": 512, "batchSize": 1024}
-    long = TaskRequest(kind=TaskKind.TRAIN, name="c" * 90, input=document(**wide))
+    long = TaskRequest(kind=TaskKind.TRAIN, name="c" * 90, input=input_of(**wide))
     made = manifests.job(long, 9999, search(SHARED, **wide), SETTINGS)
     assert len(f"{made['metadata']['name']}-511") <= 63
 
@@ -280,7 +280,7 @@ def test_a_headless_service_names_pods_that_are_not_ready_and_they_talk_to_one_a
         (owner,) = document["metadata"]["ownerReferences"]
         assert (owner["kind"], owner["name"], owner["uid"]) == ("Job", name, "job-uid")
     again = manifests.job(
-        TaskRequest(kind=TaskKind.TRAIN, name="other-train", input=document(nodes=2)),
+        TaskRequest(kind=TaskKind.TRAIN, name="other-train", input=input_of(nodes=2)),
         1, search(SHARED, nodes=2), SETTINGS,
     )  # fmt: skip
     assert again["spec"]["template"]["spec"]["subdomain"] != service["metadata"]["name"]
@@ -300,7 +300,7 @@ def test_scoring_takes_one_pod_however_many_train() -> None:
 def test_a_queue_admits_all_pods_of_a_job_at_once() -> None:
     wanted = search(SHARED, nodes=2)
     queued = wanted.model_copy(update={"spec": wanted.spec.model_copy(update={"queue_name": "gpus"})})
-    request = TaskRequest(kind=TaskKind.TRAIN, name="t", input=document(nodes=2))
+    request = TaskRequest(kind=TaskKind.TRAIN, name="t", input=input_of(nodes=2))
     made = manifests.job(request, 1, queued, SETTINGS)
     assert made["spec"]["suspend"] is True
     assert made["spec"]["parallelism"] == 2

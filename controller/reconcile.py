@@ -39,7 +39,7 @@ from poise_lib.names import LABEL_SEARCH, REASON_TASK_FAILED
 from poise_lib.resources import Candidate, Evaluation, Search
 from poise_lib.resources.search import DeletionPolicy
 from poise_lib.search import Action, Asked, Create, Observed, StartTask, TaskState, Update, plan
-from poise_lib.search.candidates import owner
+from poise_lib.search.runs import owner
 from poise_lib.tasks.protocol import TaskFault, TaskRequest, TaskResult
 
 MAX_PASSES: Final = 200

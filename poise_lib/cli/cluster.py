@@ -42,7 +42,7 @@ from poise_lib.resources.transfer import (
     strangers,
     without_artifacts,
 )
-from poise_lib.search.candidates import owner
+from poise_lib.search.runs import owner
 
 Document = dict[str, Any]
 T = TypeVar("T")

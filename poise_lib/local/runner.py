@@ -74,6 +74,7 @@ class _Run:
         self.candidates = {item.metadata.name: item for item in state.candidates()}
         self.evaluations = {item.metadata.name: item for item in state.evaluations()}
         self.lost = state.lost_attempts()
+        self.lost_seconds: dict[str, float] = {}
         self.results: dict[str, TaskResult] = {}
         self.running: dict[str, RunningTask] = {}
         self.jobs: dict[asyncio.Task[Outcome], RunningTask] = {}
@@ -81,7 +82,8 @@ class _Run:
     def observe(self) -> Observed:
         """The snapshot that the planner sees."""
         tasks = {
-            name: TaskObservation(name, TaskState.LOST, None, len(why), why[-1]) for name, why in self.lost.items()
+            name: TaskObservation(name, TaskState.LOST, None, len(why), why[-1], self.lost_seconds.get(name))
+            for name, why in self.lost.items()
         }
         for name in self.running:
             tasks[name] = TaskObservation(name, TaskState.RUNNING)
@@ -178,6 +180,7 @@ class _Run:
                 self.results[name] = outcome.result
                 continue
             self.lost[name] = [*self.lost.get(name, []), outcome.problem]
+            self.lost_seconds[name] = task.seconds
             self.state.record_lost(name, self.lost[name])
             self.observer.on_event(f"{name}: attempt {len(self.lost[name])} lost: {outcome.problem}")
 

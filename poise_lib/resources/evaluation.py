@@ -142,6 +142,12 @@ class EvaluationStatus(Model):
     records: Digest | None = Field(None, description="Per-problem records in the artifact store.")
     train_seconds: Finite | None = Field(None, ge=0.0, description="Wall time of training.")
     score_seconds: Finite | None = Field(None, ge=0.0, description="Wall time of scoring.")
+    lost_seconds: Finite | None = Field(
+        None, ge=0.0, description="Wall time of attempts that left no result; counted for engine verl."
+    )
+    lost_attempts: int | None = Field(
+        None, ge=0, description="Attempts at the present task that lostSeconds holds already."
+    )
 
 
 class Evaluation(Model):

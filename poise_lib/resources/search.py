@@ -294,6 +294,13 @@ class Budget(Model):
         alias="llmCostUSD",
         description="US dollars for the language model; no cap when missing. The model's price must be known.",
     )
+    gpu_hours: Finite | None = Field(
+        None,
+        gt=0.0,
+        le=1e9,
+        description="GPU hours (GPUs times wall time) of training and scoring by engine verl, confirmation included; no "
+        "cap when missing. No training starts that is expected to exceed it.",
+    )
 
 
 class Checkpoints(StrEnum):
@@ -363,10 +370,21 @@ def _metric_rules() -> list[JsonValue]:
     return rules
 
 
+_IDLE_GPU_HOURS = (
+    "budget.gpuHours caps engine verl, and engine nano uses no GPU; remove it, or set evaluation.engine: verl"
+)
+_IDLE_GPU_HOURS_RULE: JsonValue = {
+    "rule": "!has(self.budget.gpuHours) || self.evaluation.engine == 'verl'",
+    "message": _IDLE_GPU_HOURS,
+}
+
+
 class SearchSpec(Model):
     """What to search for, from where, and at what cost."""
 
-    model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": [*_metric_rules(), *_fixed_rules()]})
+    model_config = ConfigDict(
+        json_schema_extra={"x-kubernetes-validations": [*_metric_rules(), *_fixed_rules(), _IDLE_GPU_HOURS_RULE]}
+    )
 
     directive: Text = Field(
         "",
@@ -393,6 +411,12 @@ class SearchSpec(Model):
     queue_name: ObjectName | None = Field(
         None, description="Kueue LocalQueue of the namespace that admits the Jobs; without one they start at once."
     )
+
+    @model_validator(mode="after")
+    def _gpus_to_count(self) -> SearchSpec:
+        if self.budget.gpu_hours is not None and self.evaluation.engine is not Engine.VERL:
+            raise ValueError(_IDLE_GPU_HOURS)
+        return self
 
     @model_validator(mode="after")
     def _metrics_exist(self) -> SearchSpec:

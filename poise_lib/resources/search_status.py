@@ -8,6 +8,7 @@ from pydantic import Field
 
 from poise_lib.resources.base import Condition, Finite, MetricName, Model, ObjectName, ShortText, Text, Timestamp
 from poise_lib.resources.candidate import SelectionTerms
+from poise_lib.resources.gpu import GPULedger
 from poise_lib.resources.llm import Ledger
 from poise_lib.resources.objective import ObjectiveStatus
 
@@ -149,5 +150,8 @@ class SearchStatus(Model):
     principles: tuple[Principle, ...] = Field((), max_length=16, description="What the archive as a whole teaches.")
     distilled: int = Field(0, ge=0, description="Round whose archive the principles are drawn from.")
     ledger: Ledger | None = Field(None, description="What the language model has cost; missing while none is asked.")
+    gpus: GPULedger | None = Field(
+        None, description="GPU seconds of training and scoring; missing for an engine that uses none."
+    )
     digest: ShortText = Field("", description="Canonical digest of the archive.")
     collected: ShortText = Field("", description="Mark of the trained weights that spec.retention has removed.")

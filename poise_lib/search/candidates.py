@@ -19,11 +19,6 @@ from poise_lib.artifacts.digest import digest_of
 from poise_lib.names import (
     ANNOTATION_DIGEST,
     ANNOTATION_UTILITY,
-    API_VERSION,
-    LABEL_CANDIDATE,
-    LABEL_FIDELITY,
-    LABEL_SEARCH,
-    METRIC_FORMAT_VALID,
     REASON_COLLAPSED,
     REASON_DUPLICATE,
     REASON_EVALUATION_FAILED,
@@ -31,22 +26,23 @@ from poise_lib.names import (
 )
 from poise_lib.prompts.exhibits import exhibit_of
 from poise_lib.resources import Candidate, Evaluation
-from poise_lib.resources.base import MAX_NAME, ObjectMeta
+from poise_lib.resources.base import MAX_NAME
 from poise_lib.resources.candidate import (
     FINAL_CANDIDATE_PHASES,
     CandidatePhase,
     CheckResult,
     Implementation,
     Revision,
+    Verification,
 )
-from poise_lib.resources.evaluation import Engine, EvaluationPhase, EvaluationSpec, Fidelity
-from poise_lib.resources.objective import Direction, Objective
+from poise_lib.resources.evaluation import Engine, EvaluationPhase, Fidelity
 from poise_lib.resources.suites import SUITES
-from poise_lib.search.actions import Action, Create, StartTask, Update
-from poise_lib.search.evaluations import of_this_code, stopping
+from poise_lib.search.actions import Action, StartTask, Update
 from poise_lib.search.model import exhibits
 from poise_lib.search.naming import candidate_name, confirmation_seeds, evaluation_name, search_seeds
 from poise_lib.search.observed import Observed
+from poise_lib.search.probing import FINDINGS_KEPT, collapse, finding, probes_training
+from poise_lib.search.runs import ensure_evaluations
 from poise_lib.search.spending import ask, model_of
 from poise_lib.search.steps import Done, GivenUp, Waiting, step
 from poise_lib.tasks.documents import (
@@ -60,8 +56,6 @@ from poise_lib.tasks.documents import (
 from poise_lib.tasks.protocol import TaskKind
 
 TRANSCRIPTS_KEPT = 32
-COLLAPSE = 0.5
-"""A probe run that keeps less than this share of the baseline's utility or format validity has collapsed."""
 
 
 def plan_candidate(candidate: Candidate, observed: Observed) -> list[Action]:
@@ -78,6 +72,8 @@ def plan_candidate(candidate: Candidate, observed: Observed) -> list[Action]:
         return _verify(candidate, status.implementation, observed)
     if not checked.passed:
         return _implement(candidate, status.implementation.revision + 1, observed)
+    if status.phase is CandidatePhase.VERIFYING and probes_training(observed):
+        return _probe(candidate, checked, observed)
     if status.phase is CandidatePhase.REFLECTING:
         return _reflect(candidate, observed)
     return _evaluate(candidate, observed)
@@ -87,7 +83,11 @@ def _unusable_name(candidate: Candidate, observed: Observed) -> str | None:
     """Why the name, chosen by hand, leaves no room for the names of its runs."""
     spec, name = observed.search.spec, candidate.metadata.name
     last = confirmation_seeds(spec.seed, spec.evaluation.confirmation.seeds)[-1]
-    most = MAX_NAME - (len(evaluation_name(name, Fidelity.CONFIRM, last)) - len(name))
+    runs = [evaluation_name(name, Fidelity.CONFIRM, last)]
+    if spec.evaluation.engine is Engine.VERL:
+        first = search_seeds(spec.seed, 1)[0]
+        runs.append(evaluation_name(name, Fidelity.PROBE, first, spec.verification.max_revisions))
+    most = MAX_NAME - (max(map(len, runs)) - len(name))
     if len(name) <= most:
         return None
     return f"its name has {len(name)} characters; at most {most} fit, because its runs are named after it: rename it"
@@ -112,6 +112,7 @@ def _end(candidate: Candidate, phase: CandidatePhase, reason: str, message: str)
 def _implement(candidate: Candidate, revision: int, observed: Observed) -> list[Action]:
     status, spec = candidate.status, candidate.spec
     findings = status.verification.findings if status.verification is not None else ()
+    refusal = ""
     if revision > 1:
         failed = [finding for finding in findings if finding.status == "failed"]
         refusal = "; ".join(f"{finding.name}: {finding.evidence}" for finding in failed)
@@ -124,7 +125,8 @@ def _implement(candidate: Candidate, revision: int, observed: Observed) -> list[
     ):
         case Done(result):
             if result.source is None:
-                return _end(candidate, CandidatePhase.REJECTED, REASON_VERIFICATION_FAILED, result.message)
+                message = "; ".join(part for part in (result.message, refusal) if part)
+                return _end(candidate, CandidatePhase.REJECTED, REASON_VERIFICATION_FAILED, message)
             transcripts = (*status.transcripts, *result.transcripts)[-TRANSCRIPTS_KEPT:]
             code = Implementation(
                 source=result.source,
@@ -202,12 +204,30 @@ def _verify(candidate: Candidate, code: Implementation, observed: Observed) -> l
                     message=message,
                     verification=verification,
                 )
-            phase = CandidatePhase.EVALUATING if verification.passed else CandidatePhase.IMPLEMENTING
+            passed = CandidatePhase.VERIFYING if probes_training(observed) else CandidatePhase.EVALUATING
+            phase = passed if verification.passed else CandidatePhase.IMPLEMENTING
             return _update(candidate, phase=phase, verification=verification)
         case GivenUp(fault):
             return _end(candidate, CandidatePhase.FAILED, fault.reason, fault.message)
         case Waiting(start):
             return [StartTask(start)] if start is not None else []
+
+
+def _probe(candidate: Candidate, checked: Verification, observed: Observed) -> list[Action]:
+    """The last check of verification on engine verl: a few steps of real training, anew for each revision."""
+    spec = observed.search.spec
+    actions, runs = ensure_evaluations(candidate, Fidelity.PROBE, search_seeds(spec.seed, 1), observed)
+    if runs is None:
+        return actions
+    seen = {"checks": checked.checks + 1}
+    if runs[0].status.phase is not EvaluationPhase.FAILED:
+        return _update(candidate, phase=CandidatePhase.EVALUATING, verification=checked.model_copy(update=seen))
+    found = finding(runs[0])
+    if found is None:
+        return _end_with(candidate, runs[0])
+    findings = (found, *checked.findings)[:FINDINGS_KEPT]
+    refused = checked.model_copy(update={**seen, "passed": False, "findings": findings})
+    return _update(candidate, phase=CandidatePhase.IMPLEMENTING, verification=refused)
 
 
 def _behaviour_digests(names: Sequence[str], observed: Observed) -> dict[str, str]:
@@ -234,67 +254,6 @@ def _twin(candidate: Candidate, digest: str | None, observed: Observed) -> str |
     return None
 
 
-def new_evaluation(candidate: Candidate, fidelity: Fidelity, seed: int, observed: Observed) -> Evaluation:
-    """The evaluation of a candidate at a fidelity and seed, by the search's protocol."""
-    settings, code = observed.search.spec.evaluation, candidate.status.implementation
-    nano = settings.fidelities.probe if fidelity is Fidelity.PROBE else settings.fidelities.full
-    return Evaluation(
-        metadata=ObjectMeta(
-            name=evaluation_name(candidate.metadata.name, fidelity, seed),
-            namespace=candidate.metadata.namespace,
-            labels={
-                LABEL_SEARCH: candidate.spec.search,
-                LABEL_CANDIDATE: candidate.metadata.name,
-                LABEL_FIDELITY: fidelity.value,
-            },
-            annotations={ANNOTATION_DIGEST: code.digest} if code is not None else {},
-            owner_references=owner(candidate.kind, candidate.metadata),
-        ),
-        spec=EvaluationSpec(
-            search=candidate.spec.search,
-            candidate=candidate.metadata.name,
-            fidelity=fidelity,
-            seed=seed,
-            engine=settings.engine,
-            suite=settings.suite,
-            nano=nano,
-            verl=settings.verl,
-            early_stopping=stopping(candidate, fidelity, settings.early_stopping)
-            if settings.engine is Engine.VERL
-            else None,
-        ),
-    )
-
-
-def owner(kind: str, metadata: ObjectMeta) -> tuple[dict[str, object], ...]:
-    """Owner references to an object; none while it has no uid (outside a cluster)."""
-    if metadata.uid is None:
-        return ()
-    return ({"apiVersion": API_VERSION, "kind": kind, "name": metadata.name, "uid": metadata.uid, "controller": True},)
-
-
-def ensure_evaluations(
-    candidate: Candidate, fidelity: Fidelity, seeds: Sequence[int], observed: Observed
-) -> tuple[list[Action], list[Evaluation] | None]:
-    """Create what is missing, begin anew what was made for other code; the evaluations when all are final, else None."""
-    wanted = [evaluation_name(candidate.metadata.name, fidelity, seed) for seed in seeds]
-    missing: list[Action] = [
-        Create(new_evaluation(candidate, fidelity, seed, observed))
-        for name, seed in zip(wanted, seeds, strict=True)
-        if name not in observed.evaluations
-    ]
-    found = [observed.evaluations[name] for name in wanted if name in observed.evaluations]
-    for run in found:
-        if not of_this_code(run, candidate):
-            fresh = new_evaluation(candidate, fidelity, run.spec.seed, observed)
-            annotations = {**run.metadata.annotations, **fresh.metadata.annotations}
-            metadata = run.metadata.model_copy(update={"annotations": annotations})
-            missing.append(Update(run.model_copy(update={"metadata": metadata, "status": fresh.status})))
-    final = {EvaluationPhase.COMPLETE, EvaluationPhase.FAILED}
-    ended = not missing and all(evaluation.status.phase in final for evaluation in found)
-    return missing, found if ended else None
-
-
 def _evaluate(candidate: Candidate, observed: Observed) -> list[Action]:
     spec = observed.search.spec
     seeds = search_seeds(spec.seed, spec.evaluation.seeds)
@@ -304,7 +263,7 @@ def _evaluate(candidate: Candidate, observed: Observed) -> list[Action]:
             return actions
         if probes[0].status.phase is EvaluationPhase.FAILED:
             return _end_with(candidate, probes[0])
-        if problem := _collapse(candidate, probes[0], observed):
+        if problem := collapse(candidate, probes[0], observed):
             return _end(candidate, CandidatePhase.FAILED, REASON_COLLAPSED, problem)
     actions, runs = ensure_evaluations(candidate, Fidelity.FULL, seeds, observed)
     if runs is None:
@@ -346,26 +305,6 @@ def mean_of(documents: Sequence[dict[str, float]]) -> dict[str, float]:
     """Key-wise mean over the documents that have the key, rounded to 6 decimals: the same in YAML and JSON."""
     keys = sorted({key for document in documents for key in document})
     return {key: round(fmean(document[key] for document in documents if key in document), 6) for key in keys}
-
-
-def _collapse(candidate: Candidate, probe: Evaluation, observed: Observed) -> str | None:
-    spec = observed.search.spec
-    root = candidate_name(observed.search.metadata.name, 0, 0)
-    yardstick = observed.evaluations.get(evaluation_name(root, Fidelity.PROBE, probe.spec.seed))
-    if yardstick is None or candidate.metadata.name == root or yardstick.status.phase is not EvaluationPhase.COMPLETE:
-        return None
-    suite = SUITES[spec.evaluation.suite]
-    # A share of a difference means nothing, and what follows from the directive is not known before the baseline is scored.
-    gains = all(metric.direction is Direction.MAXIMIZE for metric in spec.objective.metrics)
-    measure = spec.objective if gains else Objective()
-    pairs = {
-        "utility": (utility(run.status.metrics, measure, suite) for run in (probe, yardstick)),
-        METRIC_FORMAT_VALID: (run.status.metrics.get(METRIC_FORMAT_VALID) for run in (probe, yardstick)),
-    }
-    for metric, (value, reference) in pairs.items():
-        if value is not None and reference is not None and reference > 0 and value < COLLAPSE * reference:
-            return f"collapsed in the probe run: {metric} {value:.2f} against the baseline's {reference:.2f}"
-    return None
 
 
 def _reflect(candidate: Candidate, observed: Observed) -> list[Action]:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from poise_lib.archive.objective import guards_of
 from poise_lib.archive.utility import feasible, utility
-from poise_lib.resources import Candidate
+from poise_lib.resources import Candidate, Evaluation
 from poise_lib.resources.candidate import CandidatePhase
-from poise_lib.resources.evaluation import EvaluationPhase, Fidelity
+from poise_lib.resources.evaluation import FINAL_EVALUATION_PHASES, EvaluationPhase, Fidelity
 from poise_lib.resources.objective import Objective
 from poise_lib.resources.search import ConfirmedCandidate
 from poise_lib.resources.suites import SUITES
 from poise_lib.search.actions import Action, StartTask
-from poise_lib.search.candidates import ensure_evaluations
+from poise_lib.search.gpus import CAP, begun, no_room
 from poise_lib.search.naming import confirmation_seeds, evaluation_name
 from poise_lib.search.observed import Observed
+from poise_lib.search.runs import ensure_evaluations
 from poise_lib.search.steps import Done, GivenUp, Waiting, mark, step
 from poise_lib.tasks.documents import ConcludeInput, ConcludeOutput
 from poise_lib.tasks.protocol import TaskKind
@@ -65,6 +67,12 @@ def plan_confirmation(observed: Observed) -> Conclusion:
         actions += missing
         ended = ended and runs is not None
     if not ended:
+        held_up = no_room(observed, Fidelity.CONFIRM) if not actions else None
+        waiting = _not_final((root, *arms), seeds, observed)
+        if held_up is not None and not any(begun(run, observed) for run in waiting):
+            total = (1 + len(arms)) * len(seeds)
+            finished = f"{total - len(waiting)} of {total} confirmation runs finished"
+            return Conclusion(ended=True, message=f"{finished}: raise {CAP} to have the best confirmed")
         return Conclusion(actions=tuple(actions))
     baseline = _utilities(root, seeds, observed)
     scores = {arm.metadata.name: _utilities(arm, seeds, observed) for arm in arms}
@@ -72,7 +80,7 @@ def plan_confirmation(observed: Observed) -> Conclusion:
     if len(baseline) < 2:
         return Conclusion(ended=True, message=_nothing_to_compare_with(root, seeds, observed))
     if not whole:
-        return Conclusion(ended=True, message="no contender finished all of its confirmation runs")
+        return Conclusion(ended=True, message=_no_contender_left(arms, observed))
     known = _known(observed, frozenset(whole), len(baseline), len(arms))
     if known:
         return Conclusion(ended=True, confirmed=known, picked=len(arms))
@@ -98,6 +106,24 @@ def plan_confirmation(observed: Observed) -> Conclusion:
             return Conclusion(ended=True, message=fault.message)
         case Waiting(start):
             return Conclusion(actions=(StartTask(start),) if start is not None else ())
+
+
+def _not_final(arms: Sequence[Candidate], seeds: tuple[int, ...], observed: Observed) -> list[Evaluation]:
+    names = [evaluation_name(arm.metadata.name, Fidelity.CONFIRM, seed) for arm in arms for seed in seeds]
+    runs = [observed.evaluations[name] for name in names if name in observed.evaluations]
+    return [run for run in runs if run.status.phase not in FINAL_EVALUATION_PHASES]
+
+
+def _no_contender_left(arms: Sequence[Candidate], observed: Observed) -> str:
+    """Why there is no verdict when each contender lacks a run."""
+    names = {arm.metadata.name for arm in arms}
+    failed = [
+        run
+        for _, run in sorted(observed.evaluations.items())
+        if run.spec.candidate in names and run.spec.fidelity is Fidelity.CONFIRM and run.status.reason
+    ]
+    why = f"; {failed[0].metadata.name}: {failed[0].status.reason}: {failed[0].status.message}" if failed else ""
+    return f"no contender finished all of its confirmation runs{why}"
 
 
 def _nothing_to_compare_with(root: Candidate, seeds: tuple[int, ...], observed: Observed) -> str:

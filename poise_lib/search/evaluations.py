@@ -15,8 +15,9 @@ from poise_lib.resources import Candidate, Evaluation
 from poise_lib.resources.early_stop import EarlyStopping
 from poise_lib.resources.evaluation import FINAL_EVALUATION_PHASES, Engine, EvaluationPhase, EvaluationStatus, Fidelity
 from poise_lib.search.actions import Action, StartTask, Update
+from poise_lib.search.gpus import expected, gpus_of, no_room
 from poise_lib.search.naming import evaluation_name
-from poise_lib.search.observed import Observed
+from poise_lib.search.observed import Observed, TaskState
 from poise_lib.search.steps import Done, GivenUp, Waiting, step
 from poise_lib.tasks.documents import Ending, ScoreInput, ScoreOutput, TrainInput, TrainOutput
 from poise_lib.tasks.protocol import TaskFault, TaskKind
@@ -80,9 +81,40 @@ def _update(evaluation: Evaluation, **changes: object) -> list[Action]:
     return [Update(evaluation.model_copy(update={"status": EvaluationStatus.model_validate(status.to_document())}))]
 
 
-def _fail(evaluation: Evaluation, fault: TaskFault) -> list[Action]:
+def _fail(evaluation: Evaluation, fault: TaskFault, **changes: object) -> list[Action]:
     reason = fault.reason or REASON_EVALUATION_FAILED
-    return _update(evaluation, phase=EvaluationPhase.FAILED, reason=reason, message=fault.message)
+    return _update(evaluation, phase=EvaluationPhase.FAILED, reason=reason, message=fault.message, **changes)
+
+
+def _lost(evaluation: Evaluation, kind: TaskKind, observed: Observed) -> dict[str, object]:
+    """What the status has to say of attempts that left no result, where their time is counted.
+
+    One that ran for nobody knows how long counts as the longest of the search.  When the shell starts anew, it counts
+    attempts from none, and so does ``lost_attempts``.
+    """
+    gpus = gpus_of(evaluation)
+    if not gpus:
+        return {}
+    status, task = evaluation.status, observed.peek(f"{evaluation.metadata.name}-{kind.value}")
+    if task is None:
+        return {"lost_attempts": None}
+    before = status.lost_attempts or 0
+    if task.state is not TaskState.LOST or task.lost_attempts == before:
+        return {}
+    fresh = task.lost_attempts - before if task.lost_attempts > before else task.lost_attempts
+    training, scoring = expected(observed, evaluation.spec.fidelity)
+    usual = (training if kind is TaskKind.TRAIN else scoring) / gpus
+    each = task.lost_seconds if task.lost_seconds is not None else usual
+    total = (status.lost_seconds or 0.0) + fresh * each
+    return {"lost_seconds": round(total, 3), "lost_attempts": task.lost_attempts}
+
+
+def _fault_seconds(evaluation: Evaluation, kind: TaskKind, observed: Observed) -> dict[str, object]:
+    """How long a task ran that ended in a fault, where its time is counted."""
+    task = observed.peek(f"{evaluation.metadata.name}-{kind.value}")
+    seconds = task.result.seconds if task is not None and task.result is not None else None
+    name = "train_seconds" if kind is TaskKind.TRAIN else "score_seconds"
+    return {name: seconds} if seconds is not None and gpus_of(evaluation) else {}
 
 
 def stopping(candidate: Candidate, fidelity: Fidelity, settings: EarlyStopping) -> EarlyStopping | None:
@@ -141,22 +173,35 @@ def _train_input(evaluation: Evaluation, candidate: Candidate, source: str, obse
 
 def _train(evaluation: Evaluation, candidate: Candidate, source: str, observed: Observed) -> list[Action]:
     document = _train_input(evaluation, candidate, source, observed)
+    lost = _lost(evaluation, TaskKind.TRAIN, observed)
     match step(observed, TaskKind.TRAIN, f"{evaluation.metadata.name}-train", document, TrainOutput):
         case Done(result):
-            return _trained(evaluation, result)
+            return _trained(evaluation, result, observed)
         case GivenUp(fault):
-            return _fail(evaluation, fault)
+            seconds = _fault_seconds(evaluation, TaskKind.TRAIN, observed)
+            return _fail(evaluation, fault, **lost, **seconds)
         case Waiting(start):
-            actions = _update(evaluation, phase=EvaluationPhase.TRAINING)
+            refusal = no_room(observed, evaluation.spec.fidelity) if start is not None else None
+            if refusal is not None and evaluation.spec.fidelity is Fidelity.CONFIRM:
+                return _update(evaluation, **lost)  # it waits for a bigger budget
+            if refusal is not None:
+                return _fail(evaluation, refusal, **lost)
+            actions = _update(evaluation, phase=EvaluationPhase.TRAINING, **lost)
             return [*actions, StartTask(start)] if start is not None else actions
 
 
-def _trained(evaluation: Evaluation, result: TrainOutput) -> list[Action]:
-    """What training left; a run that ended early keeps it all, and is not scored."""
+def _trained(evaluation: Evaluation, result: TrainOutput, observed: Observed) -> list[Action]:
+    """What training left; a run that ended early keeps it all, and is not scored.
+
+    Scoring a language model takes far longer than the few steps of a probe, so that of verification is not scored.
+    """
     ending = result.ended
     if ending is None and result.policy is None:
         ending = Ending(reason=REASON_TRAINING_FAILED, message="training left no weights")
     outcome: dict[str, object] = {"phase": EvaluationPhase.SCORING}
+    probe = evaluation.spec.engine is Engine.VERL and evaluation.spec.fidelity is Fidelity.PROBE
+    if probe and not observed.search.spec.evaluation.probe:
+        outcome = {"phase": EvaluationPhase.COMPLETE, "message": "trained; a probe of verification is not scored"}
     if ending is not None:
         outcome = {"phase": EvaluationPhase.FAILED, "reason": ending.reason, "message": ending.message}
     return _update(
@@ -167,6 +212,7 @@ def _trained(evaluation: Evaluation, result: TrainOutput) -> list[Action]:
         trajectory_artifact=result.trajectory_artifact,
         summary=result.summary,
         train_seconds=result.seconds,
+        lost_attempts=None,
     )
 
 
@@ -180,6 +226,7 @@ def _score(evaluation: Evaluation, policy: str, observed: Observed) -> list[Acti
         seed=spec.seed,
         verl=spec.verl,
     )
+    lost = _lost(evaluation, TaskKind.SCORE, observed)
     match step(observed, TaskKind.SCORE, f"{evaluation.metadata.name}-score", document, ScoreOutput):
         case Done(result):
             return _update(
@@ -190,6 +237,8 @@ def _score(evaluation: Evaluation, policy: str, observed: Observed) -> list[Acti
                 score_seconds=result.seconds,
             )
         case GivenUp(fault):
-            return _fail(evaluation, fault)
+            seconds = _fault_seconds(evaluation, TaskKind.SCORE, observed)
+            return _fail(evaluation, fault, **lost, **seconds)
         case Waiting(start):
-            return [StartTask(start)] if start is not None else []
+            actions = _update(evaluation, **lost)
+            return [*actions, StartTask(start)] if start is not None else actions

@@ -13,9 +13,9 @@ def candidate_name(search: str, round_: int, slot: int) -> str:
     return f"{search}-{round_:03d}-{slot}"
 
 
-def evaluation_name(candidate: str, fidelity: Fidelity, seed: int) -> str:
-    """Name of an evaluation."""
-    return f"{candidate}-{fidelity.value}-{seed}"
+def evaluation_name(candidate: str, fidelity: Fidelity, seed: int, revision: int = 1) -> str:
+    """Name of an evaluation; ``revision`` tells the probes of a candidate's repaired implementations apart."""
+    return f"{candidate}-{fidelity.value}-{f'r{revision}-' if revision > 1 else ''}{seed}"
 
 
 def select_task(search: str, round_: int) -> str:

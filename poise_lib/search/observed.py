@@ -40,6 +40,8 @@ class TaskObservation:
     """Attempts that ended without a result."""
     problem: str = ""
     """Why the last attempt was lost."""
+    lost_seconds: float | None = None
+    """How long the last lost attempt ran, where the shell knows."""
     stamp: str = ""
     """Of the request that it was started with; empty when that is not known."""
 
@@ -83,6 +85,10 @@ class Observed:
     now: float = 0.0
     blocked: str = ""
     """What keeps tasks from starting, in one sentence for people; it decides nothing but a condition."""
+
+    def peek(self, name: str) -> TaskObservation | None:
+        """A task, without asking for it as the plan does for what it needs."""
+        return (self.tasks.tasks if isinstance(self.tasks, Asked) else self.tasks).get(name)
 
     @cached_property
     def entries(self) -> tuple[Entry, ...]:

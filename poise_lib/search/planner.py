@@ -17,11 +17,13 @@ from poise_lib.names import (
     REASON_TASK_FAILED,
 )
 from poise_lib.resources.candidate import FINAL_CANDIDATE_PHASES, CandidatePhase
+from poise_lib.resources.gpu import GPULedger
 from poise_lib.resources.search import SearchPhase, SearchStatus
 from poise_lib.search.actions import Action, Create, StartTask, Update
 from poise_lib.search.candidates import plan_candidate
 from poise_lib.search.confirming import plan_confirmation
 from poise_lib.search.evaluations import plan_evaluation
+from poise_lib.search.gpus import admitted
 from poise_lib.search.model import check_model, distil, told
 from poise_lib.search.naming import candidate_name
 from poise_lib.search.observed import Asked, Observed, TaskState
@@ -56,8 +58,9 @@ def plan(observed: Observed) -> tuple[Action, ...]:
     changes: list[Action] = [action for action in actions if not isinstance(action, StartTask)]
     starts = [action for action in actions if isinstance(action, StartTask)]
     wanted = {action.request.name for action in starts}
-    ledger, going = reserved(observed, status.ledger, asked.names, wanted, _affordable(starts, observed))
-    status = status.model_copy(update={"ledger": ledger})
+    gpus, affordable = _affordable(starts, observed)
+    ledger, going = reserved(observed, status.ledger, asked.names, wanted, affordable)
+    status = status.model_copy(update={"ledger": ledger, "gpus": gpus})
     if status == observed.search.status:
         return (*changes, *going)
     told_now = Update(observed.search.model_copy(update={"status": status}))
@@ -66,13 +69,12 @@ def plan(observed: Observed) -> tuple[Action, ...]:
     return (*changes, *going, told_now)
 
 
-def _affordable(starts: list[StartTask], observed: Observed) -> list[StartTask]:
-    """What may start now: nothing while suspended, else as much as the concurrency leaves room for."""
-    if observed.search.spec.suspend:
-        return []
+def _affordable(starts: list[StartTask], observed: Observed) -> tuple[GPULedger | None, list[StartTask]]:
+    """What may start now: nothing while suspended, else as much as concurrency and GPU hours leave room for."""
     running = sum(task.state is TaskState.RUNNING for task in observed.tasks.values())
-    room = max(0, observed.search.spec.budget.concurrent - running)
-    return sorted(starts, key=lambda action: _LAST.get(action.request.kind, 0))[:room]
+    room = 0 if observed.search.spec.suspend else max(0, observed.search.spec.budget.concurrent - running)
+    ordered = sorted(starts, key=lambda action: _LAST.get(action.request.kind, 0))
+    return admitted(observed, ordered, room)
 
 
 def _plan_search(observed: Observed) -> tuple[list[Action], SearchStatus]:

@@ -35,12 +35,14 @@ from poise_lib.resources.candidate import (
     Proposal,
     SelectionTerms,
 )
+from poise_lib.resources.evaluation import Fidelity
 from poise_lib.resources.search import DeletionPolicy, Mode, Selection
 from poise_lib.search.actions import Action, Create, StartTask, Update
-from poise_lib.search.candidates import owner
+from poise_lib.search.gpus import no_room
 from poise_lib.search.model import Distillation, ModelNews, distil, exhibits, takes_over
 from poise_lib.search.naming import candidate_name, propose_task, select_task
 from poise_lib.search.observed import Observed
+from poise_lib.search.runs import owner
 from poise_lib.search.spending import ask, model_of
 from poise_lib.search.steps import Done, GivenUp, Waiting, step
 from poise_lib.tasks.documents import ProposeInput, ProposeOutput, SelectInput, SelectOutput
@@ -330,6 +332,8 @@ def _stop(observed: Observed) -> tuple[str, str]:
         return REASON_CANDIDATES_SPENT, f"all {budget.candidates} candidates of the budget were tried"
     if observed.deadline_passed:
         return REASON_DEADLINE_REACHED, f"the deadline of {budget.deadline} has passed"
+    if (spent := no_room(observed, Fidelity.FULL)) is not None:
+        return spent.reason, spent.message
     selection = observed.search.status.selection
     if budget.patience is not None and selection is not None:
         idle = selection.round - _round_of_best(observed)

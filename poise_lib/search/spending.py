@@ -21,7 +21,7 @@ from poise_lib.resources.base import Model
 from poise_lib.resources.llm import Ledger, LLMSettings, Reservation, Spend
 from poise_lib.resources.proposer import ProposerType
 from poise_lib.search.actions import StartTask
-from poise_lib.search.observed import Asked, Observed, TaskObservation, TaskState
+from poise_lib.search.observed import Observed, TaskState
 from poise_lib.search.steps import Done, GivenUp, Waiting, mark, step
 from poise_lib.tasks.documents import CheckInput
 from poise_lib.tasks.protocol import TaskFault, TaskKind, TaskRequest, asks_of
@@ -65,18 +65,12 @@ def settled(observed: Observed) -> Ledger | None:
         return None
     spent, still = _sum(ledger), []
     for reservation in ledger.open:
-        task = _task(observed, reservation.task)
+        task = observed.peek(reservation.task)
         if not reservation.counted and task is not None and task.result is not None:
             spent = spent.plus(task.result.spend if task.result.spend is not None else _whole(reservation))
             reservation = reservation.model_copy(update={"counted": True})
         still.append(reservation)
     return _with(ledger, spent, still)
-
-
-def _task(observed: Observed, name: str) -> TaskObservation | None:
-    """A task, without asking for it as the plan does for what it needs."""
-    tasks = observed.tasks
-    return (tasks.tasks if isinstance(tasks, Asked) else tasks).get(name)
 
 
 def reserved(
@@ -102,7 +96,7 @@ def reserved(
         return None, list(starts)
     spent, still = _sum(ledger), []
     for reservation in ledger.open:
-        task = _task(observed, reservation.task)
+        task = observed.peek(reservation.task)
         running = task is not None and task.state is TaskState.RUNNING
         given_up = task is not None and task.state is TaskState.LOST and reservation.task not in wanted
         if running or (reservation.task in asked and not given_up):

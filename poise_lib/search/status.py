@@ -193,6 +193,7 @@ def search_status(
         frontier=pareto_names(observed),
         selection=chosen,
         ledger=settled(observed),
+        gpus=old.gpus,
         principles=old.principles,
         distilled=old.distilled,
         digest=digest,

@@ -18,6 +18,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -47,7 +48,7 @@ from poise_lib.sandbox import (
 from poise_lib.sandbox.handover import FILES
 from poise_lib.tasks import verl
 from poise_lib.tasks.context import Fault, TaskContext
-from poise_lib.tasks.protocol import TaskFault, TaskRequest, TaskResult, frame, progress_line
+from poise_lib.tasks.protocol import TaskFault, TaskKind, TaskRequest, TaskResult, frame, progress_line
 from poise_lib.tasks.room import Roomy
 
 Report = Callable[[dict[str, Any]], None]
@@ -92,11 +93,15 @@ def execute(request: TaskRequest, context: TaskContext) -> tuple[TaskResult, boo
         from poise_lib.tasks.asking import purse_of
 
         context = replace(context, purse=purse_of(request, context.store))
+    started = time.monotonic()
     try:
         output = handle(request, context)
     except Fault as fault:
         told = TaskFault(reason=fault.reason, message=str(fault)[:2000])
-        return TaskResult(fault=told, artifacts=_talks(request, context), spend=context.spend), fault.keep
+        costly = request.kind in (TaskKind.TRAIN, TaskKind.SCORE)
+        seconds = round(time.monotonic() - started, 3) if costly else None
+        failed = TaskResult(fault=told, artifacts=_talks(request, context), spend=context.spend, seconds=seconds)
+        return failed, fault.keep
     artifacts = _talks(request, context) or tuple(context.artifacts)
     return TaskResult(output=output, artifacts=artifacts, spend=context.spend), True
 

@@ -155,6 +155,8 @@ class TaskResult(Model):
     artifacts: tuple[str, ...] = Field(())
     spend: Spend | None = None
     """What the task, over all its attempts, has spent on a language model; missing when it asked none."""
+    seconds: float | None = Field(None, ge=0.0, allow_inf_nan=False)
+    """Of training or scoring that ended in a fault: its wall time.  Outputs tell their own."""
 
 
 def frame(result: dict[str, Any], attempt: str) -> str:

@@ -158,6 +158,24 @@ def test_a_deadline_of_the_job_counts_although_its_pod_was_deleted_for_it() -> N
     assert judged(seen("Failed", "DeadlineExceeded"), None).outcome is Outcome.LOST
 
 
+def took(start: str, end: str) -> dict[str, Any]:
+    state = {"terminated": {"exitCode": 0, "startedAt": f"2026-01-01T{start}Z", "finishedAt": f"2026-01-01T{end}Z"}}
+    return {"phase": "Succeeded", "initContainerStatuses": [{"name": "candidate", "state": state}]}
+
+
+def test_how_long_a_candidate_trained_is_the_kubelets_word() -> None:
+    trained = TaskResult(output={"seconds": 2.5, "policy": "p"})
+    found = judged(seen("Complete"), took("00:59:50", "02:00:00"), frame(trained.to_document(), TOKEN)).result
+    assert found is not None
+    assert found.output == {"seconds": 3612.5, "policy": "p"}
+    fault = TaskResult(fault=TaskFault(reason="R", message="m"), seconds=1.0)
+    found = judged(seen("Complete"), took("00:00:00", "00:00:09"), frame(fault.to_document(), TOKEN)).result
+    assert found is not None
+    assert found.seconds == 10.0
+    log = frame(RESULT.to_document(), TOKEN)
+    assert judged(seen("Complete"), took("00:00:00", "00:00:09"), log).result == RESULT, "it tells no time"
+
+
 def rank(number: int, status: dict[str, Any], **metadata: Any) -> dict[str, Any]:
     """A pod of an Indexed Job."""
     index = {"batch.kubernetes.io/job-completion-index": str(number)}

@@ -120,6 +120,7 @@ def leading(nodes: Nodes, settings: VerlSettings, log: Path, seconds: float = JO
             family, nodes, settings, ["--head", f"--port={PORT}", "--include-dashboard=false", "--no-monitor"], output
         )
         wait_for_all(nodes, lambda: _joined(address, process, log), seconds)
+        _say(f"all {nodes.count} nodes have joined Ray at {address}")
         yield address
 
 
@@ -132,6 +133,7 @@ def follow(nodes: Nodes, settings: VerlSettings, log: Path, seconds: float = JOI
     address = _head_address(nodes, seconds)
     with Family() as family, log.open("ab") as output:
         process = _start(family, nodes, settings, [f"--address={address}:{PORT}"], output)
+        _say(f"{nodes.name(nodes.rank)} joins Ray at {address}:{PORT}")
         silent = 0
         while silent < _GONE:
             silent = 0 if _answers(address) else silent + 1
@@ -140,6 +142,7 @@ def follow(nodes: Nodes, settings: VerlSettings, log: Path, seconds: float = JOI
                     f"Ray ended on {nodes.name(nodes.rank)} with exit code {process.returncode} before its head did{_tail(log)}"
                 )
             time.sleep(_LOOK_SECONDS)
+    _say(f"{nodes.name(0)} has ended, and with it {nodes.name(nodes.rank)}")
 
 
 def wait_for_all(nodes: Nodes, joined: Callable[[], set[int]], seconds: float, look: float = _LOOK_SECONDS) -> None:
@@ -248,6 +251,12 @@ def _answers(host: str) -> bool:
             return True
     except OSError:
         return False
+
+
+def _say(text: str) -> None:
+    """To whoever reads the log of the container."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
 def _own_address() -> str:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -188,12 +189,21 @@ def failure(folder: Path, code: int) -> Exception:
         folder: of the run.
         code: with which it ended.
     """
-    where = f"the log is {folder / LOG}"
     try:
         account = json.loads(sandbox.read_output(folder, FAILURE, 1024**2))
         kind, message = str(account["kind"]), str(account["message"])
     except (SandboxError, ValueError, KeyError, TypeError):
-        return EngineError(f"VeRL ended with exit code {code} and said nothing of it; {where}")
+        return EngineError(f"VeRL ended with exit code {code} and gave no account of it; its log ends with: {_end_of(folder)}")
     if kind == "candidate":
         return CandidateError(message)
-    return InvalidInputError(message) if kind == "settings" else EngineError(f"{message}; {where}")
+    return InvalidInputError(message) if kind == "settings" else EngineError(message)
+
+
+def _end_of(folder: Path) -> str:
+    """The last line of VeRL's log."""
+    try:
+        with (folder / LOG).open(encoding="utf-8", errors="replace") as file:
+            lines = deque((line.strip() for line in file if line.strip()), 1)
+    except OSError:
+        return "nothing"
+    return lines[0][:500] if lines else "nothing"

@@ -8,21 +8,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import save
 
 from poise_lib.errors import CandidateError, EngineError, InvalidInputError
 from poise_lib.evaluation import trajectory as names
-from poise_lib.evaluation.verl.adapter import embedded
+from poise_lib.evaluation.verl.adapter import launch
 from poise_lib.evaluation.verl.adapter.convert import StepState
-from poise_lib.evaluation.verl.adapter.driver import cause_of
+from poise_lib.evaluation.verl.adapter.driver import cause_of, join_cluster
 from poise_lib.evaluation.verl.adapter.metrics import record_of
 from poise_lib.evaluation.verl.adapter.required import hydra, required_overrides
 from poise_lib.evaluation.verl.adapter.spec import SPEC_VARIABLE, CandidateSpec, load, read_spec
-from poise_lib.evaluation.verl.adapter.tiny import checked_tensors, problems
-from poise_lib.evaluation.verl.adapter.tiny_reward import compute_score
+from poise_lib.evaluation.verl.adapter.tiny import sums
 from poise_lib.evaluation.verl.adapter.worker import decode_state, encode_state
+from poise_lib.evaluation.verl.problems import Problem, digest
 from poise_lib.evaluation.verl.versions import require_verl
+from poise_lib.resources.suites import SUITES
 
 
 @pytest.mark.parametrize(
@@ -109,7 +108,7 @@ def test_a_file_is_followed_line_by_line(tmp_path: Path) -> None:
             file.write(text)
         return True
 
-    assert list(embedded._follow(path, alive)) == ["one", "two", "three", "last"]
+    assert list(launch.follow(path, alive)) == ["one", "two", "three", "last"]
 
 
 def test_lines_of_verls_logger_become_records() -> None:
@@ -120,10 +119,10 @@ def test_lines_of_verls_logger_become_records() -> None:
         "critic/score/mean": float("nan"),
         "training/global_step": 3,
     }
-    record = embedded._record(json.dumps({"step": 3, "data": data}))
+    record = launch.parsed(json.dumps({"step": 3, "data": data}))
     assert record == {names.STEP: 2.0, names.ENTROPY: 0.5, "candidate/kl": 0.2}
     for line in ("", "[]", "{}", '{"step": "x", "data": {}}', '{"step": 1, "data": 3}', "[" * 100_000):
-        assert embedded._record(line) is None
+        assert launch.parsed(line) is None
 
 
 def test_only_the_trajectorys_names_are_taken() -> None:
@@ -155,43 +154,42 @@ def test_the_candidates_error_is_found_below_rays() -> None:
 )
 def test_the_drivers_account_becomes_an_error(kind: str, error: type[Exception], tmp_path: Path) -> None:
     (tmp_path / "failure.json").write_text(json.dumps({"kind": kind, "message": "what happened"}))
-    found = embedded._failure(tmp_path, 1)
+    found = launch.failure(tmp_path, 1)
     assert type(found) is error
     assert "what happened" in str(found)
 
 
 def test_without_an_account_the_exit_code_is_told(tmp_path: Path) -> None:
-    assert "exit code -9" in str(embedded._failure(tmp_path, -9))
+    assert "exit code -9" in str(launch.failure(tmp_path, -9))
 
 
-EXPECTED = {"a": torch.zeros(2, 3), "b": torch.zeros(4)}
+def test_without_an_account_the_log_has_the_last_word(tmp_path: Path) -> None:
+    (tmp_path / "verl.log").write_text("one\nthe last one\n\n")
+    assert "the last one" in str(launch.failure(tmp_path, 1))
 
 
-def test_tensors_of_the_right_names_and_shapes_are_taken() -> None:
-    found = checked_tensors(save({"a": torch.ones(2, 3), "b": torch.ones(4)}), EXPECTED)
-    assert set(found) == {"a", "b"}
+def test_the_tiny_task_shares_out_every_sum() -> None:
+    shared = sums()
+    assert [len(part) for part in (shared.train, shared.search, shared.confirm)] == [60, 20, 20]
+    assert len({*shared.train, *shared.search, *shared.confirm}) == 100
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"no tensors", "no safetensors file"),
-        (save({"a": torch.ones(2, 3)}), "not the base's: b"),
-        (save({"a": torch.ones(3, 2), "b": torch.ones(4)}), r"a has shape \[3, 2\], the base's \[2, 3\]"),
-        (save({"a": torch.ones(2, 3), "b": torch.full((4,), torch.inf)}), "b holds what is not a finite float"),
-        (save({"a": torch.ones(2, 3), "b": torch.ones(4, dtype=torch.int64)}), "b holds what is not a finite float"),
-    ],
-)
-def test_other_tensors_are_refused(content: bytes, message: str) -> None:
-    with pytest.raises(EngineError, match=message):
-        checked_tensors(content, EXPECTED)
+def test_the_suite_knows_the_problems_that_the_tiny_base_brings() -> None:
+    """By count and digest: a base with other problems would not be scored."""
+    shared = sums()
+    for benchmark in SUITES["sums-v1"].benchmarks:
+        for split, pairs in (("search", shared.search), ("confirm", shared.confirm)):
+            source = benchmark.source_of(split)  # type: ignore[arg-type]
+            assert source is not None
+            assert source.count == len(pairs)
+            assert source.digest == digest([Problem(f"{a}+{b}=", str(a + b)) for a, b in pairs])
 
 
-def test_the_tiny_task() -> None:
-    train, held_out = problems(0)
-    assert len(train) == 80
-    assert len(held_out) == 20
-    assert not set(train) & set(held_out)
-    assert compute_score("x", "#11<|im_end|>", "11") == {"score": 1.0, "correct": 1.0, "valid": 1.0}
-    assert compute_score("x", "#12<|im_end|>", 11) == {"score": 0.0, "correct": 0.0, "valid": 1.0}
-    assert compute_score("x", "11<|im_end|>", "11") == {"score": 0.0, "correct": 0.0, "valid": 0.0}
+def test_a_ray_cluster_that_is_there_is_joined() -> None:
+    omegaconf = pytest.importorskip("omegaconf", reason="comes with VeRL: make verl")
+    given = {"ray_kwargs": {"ray_init": {"num_cpus": 8, "num_gpus": 1, "object_store_memory": 1, "log_to_driver": True}}}
+    config = omegaconf.OmegaConf.create(given)
+    join_cluster(config, None)
+    assert config == given
+    join_cluster(config, "head:6379")
+    assert config.ray_kwargs.ray_init == {"log_to_driver": True, "address": "head:6379"}

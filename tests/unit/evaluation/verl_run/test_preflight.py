@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,9 @@ def test_each_phase_says_which_settings_to_change() -> None:
     assert "raise rollout.memoryShare, or parallelism.tensor" in rollout
 
 
-GOOD = Machine(verl="0.9.1", cuda=True, cards=(int(80e9),) * 8)
+BOTH = frozenset({"vllm", "sglang"})
+GOOD = Machine(verl="0.9.1", cuda=True, cards=(int(80e9),) * 8, rollouts=BOTH)
+ON_A_CPU = {"platform": "cpu", "rollout": {"engine": "hf"}}
 
 
 def test_a_machine_on_which_all_is_well(tmp_path: Path) -> None:
@@ -81,27 +84,40 @@ def test_a_machine_on_which_all_is_well(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "machine", "words"),
+    ("changes", "machine", "reason", "words"),
     [
-        ({}, Machine(None, True, GOOD.cards), "VeRL is not installed"),
-        ({}, Machine("0.8.0", True, GOOD.cards), "VeRL 0.8.0 is outside the tested range"),
-        ({}, Machine("0.9.1", False, cuda_problem="PyTorch 2.13.0+cpu is built for CPUs"),
-         "rollout.engine vllm needs CUDA: PyTorch 2.13.0+cpu is built for CPUs; request GPUs"),
-        ({}, Machine("0.9.1", True, (int(80e9),)), "gpusPerNode is 8, but this node has 1"),
-        ({"data": {"train": ["/data/none.jsonl"]}}, GOOD, "data.train: /data/none.jsonl: there is no such file"),
-        ({"data": {"train": ["org/data"], "reward": {"path": "/none.py"}}}, GOOD, "data.reward.path: /none.py: there is no"),
+        ({}, replace(GOOD, verl=None), "EngineMissing", "VeRL is not installed"),
+        ({}, replace(GOOD, verl="0.8.0"), "EngineMissing", "VeRL 0.8.0 is outside the tested range"),
+        ({}, replace(GOOD, rollouts=frozenset()), "EngineMissing", "rollout.engine vllm: vllm is not installed"),
+        ({}, Machine("0.9.1", False, cuda_problem="PyTorch 2.13.0+cpu is built for CPUs", rollouts=BOTH), "GPUMissing",
+         "platform cuda needs CUDA: PyTorch 2.13.0+cpu is built for CPUs; request GPUs"),
+        ({"rollout": {"engine": "hf"}}, Machine("0.9.1", False, cuda_problem="no driver"), "GPUMissing",
+         "or set platform: cpu and rollout.engine: hf"),
+        ({}, replace(GOOD, cards=(int(80e9),)), "GPUMissing", "gpusPerNode is 8, but this node has 1"),
+        ({"data": {"train": ["/data/none.jsonl"]}}, GOOD, "DataInvalid",
+         "data.train: /data/none.jsonl: there is no such file"),
+        ({"data": {"train": ["org/data"], "reward": {"path": "/none.py"}}}, GOOD, "DataInvalid",
+         "data.reward.path: /none.py: there is no"),
+        (ON_A_CPU, Machine(None, False), "EngineMissing", "VeRL is not installed"),
     ],
 )  # fmt: skip
-def test_what_stops_a_run(changes: dict[str, Any], machine: Machine, words: str) -> None:
+def test_what_stops_a_run(changes: dict[str, Any], machine: Machine, reason: str, words: str) -> None:
     (problem,) = problems(settings(**changes), machine, None)
-    assert words in problem
+    assert problem.reason == reason
+    assert words in problem.message
+
+
+def test_a_processor_needs_no_gpu() -> None:
+    assert problems(settings(**ON_A_CPU), Machine("0.9.1", False), None) == ()
 
 
 def test_too_little_memory_is_told_with_what_was_asked_and_what_there_is(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(QWEN_1_5B), encoding="utf-8")
-    found = problems(settings(), Machine("0.9.1", True, (16 * GIB,) * 8), tmp_path)
+    found = problems(settings(), replace(GOOD, cards=(16 * GIB,) * 8), tmp_path)
+    assert {problem.reason for problem in found} == {"GPUTooSmall"}
     assert any(
-        "evaluation.verl: training needs about" in problem and "which has 16.0 GiB" in problem for problem in found
+        "evaluation.verl: training needs about" in problem.message and "which has 16.0 GiB" in problem.message
+        for problem in found
     )
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from poise_lib.errors import EngineError, InvalidInputError
 from poise_lib.evaluation.verl.problems import Problem
-from poise_lib.evaluation.verl.scoring.checkpoint import assemble, check
+from poise_lib.evaluation.verl.scoring.checkpoint import assemble, check, merge
 from poise_lib.evaluation.verl.scoring.generation import Response, Sampling, encode
 from poise_lib.evaluation.verl.scoring.score import score_model
 from poise_lib.resources.suites import Suite
@@ -59,14 +59,23 @@ def test_code_of_the_base_comes_along_where_it_is_trusted(base: Path, tmp_path: 
     assert (made / "model_code.py").is_file()
 
 
-def test_several_files_stay_several(base: Path, tmp_path: Path) -> None:
+def test_several_files_become_one_that_safetensors_reads(base: Path, tmp_path: Path) -> None:
+    """Read back by the library itself, which checks the header that was written by hand."""
     tensors = good(torch.bfloat16)
-    given = checkpoint(base, {"a": tensors["a"]}, "x-1.safetensors")
-    checkpoint(base, {"b": tensors["b"]}, "x-2.safetensors")
-    made = assemble(given, base, tmp_path / "made")
-    index = json.loads((made / "model.safetensors.index.json").read_text(encoding="utf-8"))["weight_map"]
-    assert index == {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
-    assert torch.equal(load_file(made / index["b"])["b"], tensors["b"])
+    given = checkpoint(base, {"b": tensors["b"]}, "x-1.safetensors")
+    checkpoint(base, {"a": torch.full((2, 3), 0.1)}, "x-2.safetensors")
+    merge(given, base, tmp_path / "policy.safetensors")
+    held = load_file(tmp_path / "policy.safetensors")
+    assert set(held) == {"a", "b"}
+    assert torch.equal(held["a"], tensors["a"])
+    assert torch.equal(held["b"], tensors["b"])
+
+
+def test_a_refused_checkpoint_leaves_no_file(base: Path, tmp_path: Path) -> None:
+    target = tmp_path / "policy.safetensors"
+    with pytest.raises(EngineError, match="not finite"):
+        merge(checkpoint(base, good() | {"b": torch.full((4,), torch.inf)}), base, target)
+    assert not target.exists()
 
 
 @pytest.mark.parametrize(

@@ -230,11 +230,11 @@ def _hand_over(request: TaskRequest, context: TaskContext, folder: Path, nodes: 
     """Run the candidate; what the handler would make of it is not for this place to say."""
     if not (folder / KNOWN_FILE).exists():
         if nodes is not None and not nodes.leads:
-            ray_nodes.follow(nodes, _verl_settings(request), context.workdir / "ray.log")
+            ray_nodes.follow(nodes, _verl_settings(request), request.digest, context.workdir / "ray.log")
             return 0
         with contextlib.ExitStack() as stack:
             if nodes is not None:
-                cluster = ray_nodes.leading(nodes, _verl_settings(request), context.workdir / "ray.log")
+                cluster = ray_nodes.leading(nodes, _verl_settings(request), request.digest, context.workdir / "ray.log")
                 os.environ[ray_nodes.ADDRESS_VARIABLE] = stack.enter_context(cluster)
             stack.enter_context(contextlib.suppress(Delivered))
             execute(request, context)

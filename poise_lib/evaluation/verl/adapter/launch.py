@@ -193,7 +193,9 @@ def failure(folder: Path, code: int) -> Exception:
         account = json.loads(sandbox.read_output(folder, FAILURE, 1024**2))
         kind, message = str(account["kind"]), str(account["message"])
     except (SandboxError, ValueError, KeyError, TypeError):
-        return EngineError(f"VeRL ended with exit code {code} and gave no account of it; its log ends with: {_end_of(folder)}")
+        return EngineError(
+            f"VeRL ended with exit code {code} and gave no account of it; its log ends with: {_end_of(folder)}"
+        )
     if kind == "candidate":
         return CandidateError(message)
     return InvalidInputError(message) if kind == "settings" else EngineError(message)

@@ -10,6 +10,7 @@ Each node bears a resource with its rank in its name, by which the head knows wh
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import socket
@@ -107,12 +108,22 @@ def _number(environment: Mapping[str, str], name: str, default: str) -> int:
 
 
 @contextlib.contextmanager
-def leading(nodes: Nodes, settings: VerlSettings, log: Path, seconds: float = JOIN_SECONDS) -> Iterator[str]:
+def leading(
+    nodes: Nodes, settings: VerlSettings, secret: str, log: Path, seconds: float = JOIN_SECONDS
+) -> Iterator[str]:
     """Ray's head on this node and everybody there, while the context lasts; gives the address.
+
+    Args:
+        nodes: the pods, and which of them this is.
+        settings: of the training.
+        secret: what the pods of this training know and others do not: Ray lets in who knows it.
+        log: where Ray's own log goes.
+        seconds: to wait for the others.
 
     Raises:
         EngineError: Ray did not start, or somebody did not come in time; the message names them.
     """
+    os.environ.update(credentials(nodes, secret))
     with Family() as family, log.open("ab") as output:
         own = _own_address()
         address = f"{own}:{PORT}"
@@ -124,13 +135,14 @@ def leading(nodes: Nodes, settings: VerlSettings, log: Path, seconds: float = JO
         yield address
 
 
-def follow(nodes: Nodes, settings: VerlSettings, log: Path, seconds: float = JOIN_SECONDS) -> None:
-    """Join the head, and return once it has ended.
+def follow(nodes: Nodes, settings: VerlSettings, secret: str, log: Path, seconds: float = JOIN_SECONDS) -> None:
+    """Join the head, and return once it has ended; arguments as for :func:`leading`.
 
     Raises:
         EngineError: the head did not appear in time, or Ray ended on this node while the head went on.
     """
     address = _head_address(nodes, seconds)
+    os.environ.update(credentials(nodes, secret))
     with Family() as family, log.open("ab") as output:
         process = _start(family, nodes, settings, [f"--address={address}:{PORT}"], output)
         _say(f"{nodes.name(nodes.rank)} joins Ray at {address}:{PORT}")
@@ -160,6 +172,11 @@ def wait_for_all(nodes: Nodes, joined: Callable[[], set[int]], seconds: float, l
                 "(no room for them? a queue of Kueue's admits all at once), and whether a network policy keeps them apart"
             )
         time.sleep(look)
+
+
+def credentials(nodes: Nodes, secret: str) -> dict[str, str]:
+    """Of Ray's processes and of whoever talks to them: a token that all nodes come to by themselves."""
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": hashlib.sha256(f"{nodes.head} {secret}".encode()).hexdigest()}
 
 
 def ranks(listed: list[dict[str, Any]]) -> set[int]:

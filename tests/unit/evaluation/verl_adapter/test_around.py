@@ -187,7 +187,9 @@ def test_the_suite_knows_the_problems_that_the_tiny_base_brings() -> None:
 
 def test_a_ray_cluster_that_is_there_is_joined() -> None:
     omegaconf = pytest.importorskip("omegaconf", reason="comes with VeRL: make verl")
-    given = {"ray_kwargs": {"ray_init": {"num_cpus": 8, "num_gpus": 1, "object_store_memory": 1, "log_to_driver": True}}}
+    given = {
+        "ray_kwargs": {"ray_init": {"num_cpus": 8, "num_gpus": 1, "object_store_memory": 1, "log_to_driver": True}}
+    }
     config = omegaconf.OmegaConf.create(given)
     join_cluster(config, None)
     assert config == given

@@ -359,6 +359,8 @@ CALLS: Final[dict[tuple[str, str, str], tuple[Rule, ...]]] = {
         ("create", "", "persistentvolumeclaims"),
         ("create", "networking.k8s.io", "networkpolicies"),
     ),
+    ("progress", "items", "PODS"): (("list", "", "pods"),),
+    ("progress", "tail", "job.namespace"): (("get", "", "pods/log"),),
     ("reconcile", "create", "CUSTOM[resource.kind]"): (
         ("create", CUSTOM, "candidates"),
         ("create", CUSTOM, "evaluations"),

@@ -28,8 +28,8 @@ _SAME_PROTOCOL = {Fidelity.FULL: (Fidelity.FULL, Fidelity.CONFIRM), Fidelity.CON
 
 
 def gpus_of(run: Evaluation) -> int:
-    """GPUs of a run; 0 for the engine that has none."""
-    return run.spec.verl.gpus if run.spec.engine is Engine.VERL and run.spec.verl is not None else 0
+    """GPUs of a run; 0 for the engine, and on the platform, that has none."""
+    return run.spec.verl.cards if run.spec.engine is Engine.VERL and run.spec.verl is not None else 0
 
 
 def gpu_seconds(run: Evaluation) -> float:

@@ -73,19 +73,19 @@ def trl(steps: int, seed: int, mark: Mark) -> None:
     from trl import GRPOConfig, GRPOTrainer
 
     from poise_lib.evaluation.verl.adapter import tiny
-    from poise_lib.evaluation.verl.adapter.tiny_reward import judge
+    from poise_lib.evaluation.verl.rewards import judge
 
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         base = tiny.make_base(Path(folder) / "base", seed)
         rows = [
             {"prompt": [{"role": "user", "content": f"{a}+{b}="}], "answer": str(a + b)}
-            for a, b in tiny.problems(seed)[0]
+            for a, b in tiny.sums().train
         ]
 
         def reward(completions: list[Any], answer: list[str], **_: object) -> list[float]:
             texts = [item if isinstance(item, str) else item[0]["content"] for item in completions]
-            found = [float(judge(text, right)[0]) for text, right in zip(texts, answer, strict=True)]
+            found = [float(verdict.correct) for verdict in judge(list(zip(texts, answer, strict=True)))]
             mark(sum(found) / len(found))
             return found
 

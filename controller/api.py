@@ -59,6 +59,7 @@ WATCHED: Final = CUSTOM | {"Job": JOBS}
 PODS: Final = Resource("", "v1", "pods")
 CONFIG_MAPS: Final = Resource("", "v1", "configmaps")
 CLAIMS: Final = Resource("", "v1", "persistentvolumeclaims")
+SERVICES: Final = Resource("", "v1", "services")
 EVENTS: Final = Resource("", "v1", "events")
 NETWORK_POLICIES: Final = Resource("networking.k8s.io", "v1", "networkpolicies")
 LEASES: Final = Resource("coordination.k8s.io", "v1", "leases")
@@ -224,8 +225,14 @@ class Api:
 
     async def log(self, namespace: str, pod: str, container: str) -> str:
         """What a container has printed, up to a bound."""
-        query = urlencode({"container": container, "limitBytes": MAX_LOG_BYTES})
-        path = f"{PODS.path(namespace, pod, 'log')}?{query}"
+        return await self._log(namespace, pod, container=container, limitBytes=str(MAX_LOG_BYTES))
+
+    async def tail(self, namespace: str, pod: str, container: str, lines: int, size: int) -> str:
+        """The last lines that a container has printed, up to a bound in bytes."""
+        return await self._log(namespace, pod, container=container, tailLines=str(lines), limitBytes=str(size))
+
+    async def _log(self, namespace: str, pod: str, **query: str) -> str:
+        path = f"{PODS.path(namespace, pod, 'log')}?{urlencode(query)}"
         return (await self._call("get", "GET", PODS, path, None, subresource="log")).decode("utf-8", "replace")
 
     async def _document(

@@ -17,6 +17,7 @@ from typing import Final
 
 from controller.api import CONFIG_MAPS, JOBS, Api, ApiError, Document
 from controller.cache import Key
+from controller.groups import companions
 from controller.jobs import INPUT_VOLUME, JobView, controlled_by
 from poise_lib.artifacts.digest import canonical_json
 from poise_lib.errors import InvalidInputError
@@ -80,7 +81,9 @@ def documents(parts: Sequence[bytes], job: Document) -> Iterator[Document]:
 
 
 async def start(api: Api, namespace: str, job: Document, parts: Sequence[bytes]) -> Document | None:
-    """Create a Job, then its input; None when a deleted Job of this name has left some of its own there.
+    """Create a Job, then what goes with it, its input last; None when a deleted Job of this name has left some of its own there.
+
+    A Job whose input is all there therefore has everything.
 
     Raises:
         ApiError: the API server refused one of them; the Job is gone again, unless that failed too.
@@ -88,6 +91,8 @@ async def start(api: Api, namespace: str, job: Document, parts: Sequence[bytes])
     """
     made = await api.create(JOBS, namespace, job)
     try:
+        for resource, document in companions(made):
+            await api.create(resource, namespace, document)
         for document in documents(parts, made):
             await api.create(CONFIG_MAPS, namespace, document)
     except (ApiError, OSError) as error:

@@ -28,8 +28,8 @@ from poise_lib.names import (
 SELECTOR: Final = f"{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_ATTEMPT}"
 """Of labels: selects the Jobs of tasks, on the server."""
 INPUT_VOLUME: Final = "input"
-MAX_NAME: Final = 58
-"""Longest task name in a Job's name; with the attempt it stays within a label's 63 characters."""
+MAX_NAME: Final = 54
+"""Longest task name in a Job's name; with the attempt, and the number of a pod of several, it stays within a label's 63 characters."""
 
 
 class Outcome(StrEnum):

@@ -8,7 +8,9 @@ from typing import Final
 from controller import egress
 from controller.api import CLAIMS, NETWORK_POLICIES, Document, Resource
 from controller.asking import extras
+from controller.groups import job_fields, nodes_of
 from controller.jobs import controlled_by, job_name
+from controller.outfits import verl_task
 from controller.pods import pod_template
 from controller.settings import ObjectStoreSettings, Settings
 from poise_lib.names import (
@@ -23,7 +25,8 @@ from poise_lib.names import (
     MANAGED_BY,
 )
 from poise_lib.resources import Search
-from poise_lib.tasks.protocol import SPLIT_KINDS, TaskRequest
+from poise_lib.resources.evaluation import Engine
+from poise_lib.tasks.protocol import SPLIT_KINDS, TaskKind, TaskRequest
 
 LABEL_UNTRUSTED: Final = "poise.dev/untrusted"
 POLICY_NAME: Final = "poise-tasks"
@@ -44,6 +47,9 @@ def job(request: TaskRequest, attempt: int, search: Search, settings: Settings, 
     labels |= asking.labels
     own = {**labels, "kueue.x-k8s.io/queue-name": search.spec.queue_name} if search.spec.queue_name else labels
     template = search.spec.evaluation.template
+    if request.kind is TaskKind.VERIFY and search.spec.evaluation.engine is Engine.VERL:
+        template = template.model_copy(update={"resources": None})  # they are meant for language models
+    nodes = nodes_of(request, name)
     body: Document = {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -60,8 +66,18 @@ def job(request: TaskRequest, attempt: int, search: Search, settings: Settings, 
         },
         "spec": {
             "backoffLimit": 0,
+            **({} if nodes is None else job_fields(nodes)),
             "template": pod_template(
-                request.kind, name, token, labels, template, settings, parts, search.metadata.namespace or "", asking
+                request.kind,
+                name,
+                token,
+                labels,
+                template,
+                settings,
+                parts,
+                search.metadata.namespace or "",
+                asking,
+                verl_task(request, nodes),
             ),
         },
     }

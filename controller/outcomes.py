@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from pydantic import ValidationError
 
 from controller.api import JOBS, MAX_LOG_BYTES, PODS, Api, ApiError, Document
+from controller.groups import INDEX
 from controller.jobs import JobState, JobView, Outcome
-from controller.pods import TASK_CONTAINER
+from controller.pods import CANDIDATE_CONTAINER, TASK_CONTAINER
 from poise_lib.names import ANNOTATION_OUTCOME, ANNOTATION_PROBLEM
 from poise_lib.tasks.protocol import FrameReader, TaskResult
 
 MAX_PROBLEM: Final = 1000
 DEADLINE: Final = "DeadlineExceeded"
+DELETED: Final = "its pod was deleted"
 _TAKEN_AWAY: Final = ("Evicted", "NodeLost", "Preempting", "Shutdown", "Terminated", "NodeShutdown")
 _OWN_STORAGE: Final = re.compile(r"exceeds the (total )?limit|exceeded its local ephemeral storage limit")
 """The kubelet's words when a pod filled its own volumes; a node that is short of something says other things."""
@@ -37,16 +40,20 @@ async def judge(api: Api, job: JobView) -> Judged:
         return await _result(api, job, pods)
     if DEADLINE in job.reason:
         return Judged(Outcome.LOST, job.reason[:MAX_PROBLEM])
-    if disrupted := next((text for pod in pods if (text := disruption(pod))), ""):
-        return Judged(Outcome.DISRUPTED, disrupted)
-    if not pods:
-        return Judged(Outcome.DISRUPTED, "its pod was deleted")
-    why = next((text for pod in pods if (text := container_failure(pod))), "") or job.reason
+    if taken := next((text for pod in pods if (text := disruption(pod))), ""):
+        return Judged(Outcome.DISRUPTED, taken)
+    # When one of several pods has failed, the Job controller deletes the others: that is no disruption.
+    failed = [pod for pod in pods if not deleted(pod)]
+    if not failed:
+        return Judged(Outcome.DISRUPTED, DELETED)
+    why = next((text for pod in failed if (text := container_failure(pod))), "") or job.reason
     return Judged(Outcome.LOST, why[:MAX_PROBLEM])
 
 
 async def _result(api: Api, job: JobView, pods: list[Document]) -> Judged:
-    done = next((pod for pod in pods if pod.get("status", {}).get("phase") == "Succeeded"), None)
+    # Of several pods only the first one has something to say; of one pod it is the first.
+    speaking = [pod for pod in pods if pod["metadata"].get("annotations", {}).get(INDEX, "0") == "0"]
+    done = next((pod for pod in speaking if pod.get("status", {}).get("phase") == "Succeeded"), None)
     if done is None:
         return Judged(Outcome.DISRUPTED, "its pod, and with it the log, was gone before it was read")
     try:
@@ -66,7 +73,33 @@ async def _result(api: Api, job: JobView, pods: list[Document]) -> Judged:
         return Judged(Outcome.LOST, f"its log is longer than {MAX_LOG_BYTES} bytes")
     if reader.accepted is None:
         return Judged(Outcome.DISRUPTED, reader.problem or "its log holds no result of this attempt")
-    return Judged(Outcome.RESULT, "", reader.accepted)
+    return Judged(Outcome.RESULT, "", timed(reader.accepted, done))
+
+
+def timed(result: TaskResult, pod: Document) -> TaskResult:
+    """The result with the time that the candidate took, by the kubelet's clock.
+
+    The trusted container, which made the result, has only seen its own time, and what the other one says of its is the word of
+    untrusted code.
+    """
+    spent = sum(_seconds(item) for item in _containers(pod) if item.get("name") == CANDIDATE_CONTAINER)
+    if not spent:
+        return result
+    if result.output is not None and "seconds" in result.output:
+        output = {**result.output, "seconds": round(result.output["seconds"] + spent, 3)}
+        return result.model_copy(update={"output": output})
+    if result.seconds is not None:
+        return result.model_copy(update={"seconds": round(result.seconds + spent, 3)})
+    return result
+
+
+def _seconds(container: Document) -> float:
+    """From the start to the end of a container that has ended; both are whole seconds."""
+    final = container.get("state", {}).get("terminated") or {}
+    if not (final.get("startedAt") and final.get("finishedAt")):
+        return 0.0
+    start, end = (datetime.fromisoformat(final[name]) for name in ("startedAt", "finishedAt"))
+    return max(0.0, (end - start).total_seconds())
 
 
 def disruption(pod: Document) -> str:
@@ -83,9 +116,12 @@ def disruption(pod: Document) -> str:
         return f"{reason}: {status.get('message', '')}"[:MAX_PROBLEM]
     if reason == DEADLINE and _containers(pod) and not any(map(_may_have_started, _containers(pod))):
         return "its containers never started: something that they need was not there in time"
-    if "deletionTimestamp" in pod["metadata"] and status.get("phase") != "Failed":
-        return "its pod was deleted"
     return ""
+
+
+def deleted(pod: Document) -> bool:
+    """Whether somebody deleted a pod before it had ended."""
+    return "deletionTimestamp" in pod["metadata"] and pod.get("status", {}).get("phase") != "Failed"
 
 
 def _may_have_started(container: Document) -> bool:

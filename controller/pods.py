@@ -9,6 +9,9 @@ Where an object store holds the artifacts, only trusted containers are told wher
 ``candidate`` gives the network up, which it shares with them, before it does anything else.
 
 The key of a language model is in the one container of a task that asks it (:mod:`controller.asking`), and nowhere else.
+
+Training by VeRL is such a pod too, with what :mod:`controller.outfits` adds to it: its ``candidate`` alone gets the GPUs
+and the volume with checkpoints.  Ray needs sockets, so that this container does not give the network up by itself.
 """
 
 from __future__ import annotations
@@ -16,28 +19,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from controller import groups
 from controller.api import Document
 from controller.asking import NOTHING, Extras
 from controller.inputs import INPUT_FILE, numbered, volume
 from controller.jobs import INPUT_VOLUME
+from controller.outfits import LIGHT, Outfit, VerlTask, outfit
 from controller.settings import ObjectStoreSettings, Settings
-from controller.templates import is_free, layered, merged
+from controller.templates import is_free, merged
 from poise_lib.errors import InvalidInputError
 from poise_lib.resources.template import PodTemplate, Resources
-from poise_lib.tasks.protocol import SPLIT_KINDS, TaskKind, time_limit
+from poise_lib.tasks.protocol import SPLIT_KINDS, TaskKind
 
 TASK_CONTAINER: Final = "task"
 LOOK_UP_CONTAINER: Final = "look-up"
 CANDIDATE_CONTAINER: Final = "candidate"
 HANDOVER: Final = "/work/handover"
+CHECKPOINTS: Final = "/checkpoints"
 CREDENTIALS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 """Keys of the Secret, and the variables that they become."""
 USER: Final = 65532
 """The images' unprivileged user."""
-
-_LIGHT: Final = {"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"memory": "2Gi"}}
-_HEAVY: Final = Resources(requests={"cpu": "1", "memory": "1Gi"}, limits={"memory": "6Gi"})
-_HEAVY_KINDS: Final = (TaskKind.VERIFY, TaskKind.TRAIN, TaskKind.SCORE)
 
 _ENVIRONMENT: Final = [
     {"name": "OMP_NUM_THREADS", "value": "1"},
@@ -58,6 +60,7 @@ def pod_template(
     parts: int = 1,
     namespace: str = "",
     asking: Extras = NOTHING,
+    verl: VerlTask | None = None,
 ) -> Document:
     """The template of a Job's pods.
 
@@ -71,87 +74,136 @@ def pod_template(
         parts: ConfigMaps that hold its input.
         namespace: of the Job; an object store keeps artifacts of namespaces apart by it.
         asking: what a task that asks a language model is given besides; nothing to a kind that runs candidate code.
+        verl: what a task of engine verl is asked for.
 
     Raises:
-        InvalidInputError: the template mounts what candidate code must not see.
+        InvalidInputError: the template mounts what candidate code must not see, or does not fit the engine's settings.
     """
     template = merged(settings.pod_template, template)
-    volumes = template.volumes or ()
-    objects = settings.artifacts.store
-    if objects is None and any(item.claim_name == settings.artifacts.claim for item in volumes):
-        raise InvalidInputError(
-            f"evaluation.template.volumes: {settings.artifacts.claim} holds the artifacts and is not for tasks to mount"
-        )
+    _refuse_the_artifacts(template, settings)
     split = kind in SPLIT_KINDS
     if split:
         asking = NOTHING
-    resources = _resources(kind, template)
+    objects = settings.artifacts.store
+    wear = outfit(kind, template, settings, bool(asking.labels), verl)
     given = {"name": INPUT_VOLUME, "mountPath": "/input", "readOnly": True}
     scratch = {"name": "scratch", "mountPath": "/tmp"}  # noqa: S108 - a volume of the pod's own
     shared = {"name": "work", "mountPath": "/work"}
     artifacts = [] if objects is not None else [{"name": "artifacts", "mountPath": "/artifacts"}]
     access = [] if objects is None else _access(objects)
     data = [
-        {"name": f"data-{index}", "mountPath": item.mount_path, "readOnly": True} for index, item in enumerate(volumes)
+        {"name": f"data-{index}", "mountPath": item.mount_path, "readOnly": True}
+        for index, item in enumerate(wear.volumes)
     ]
+    memory = [{"name": "shm", "mountPath": "/dev/shm"}] if wear.shared_memory else []  # noqa: S108 - a volume of the pod's own
+    models, nccl = (
+        [{"name": name, "value": value} for name, value in variables.items()]
+        for variables in (wear.environment, wear.nccl)
+    )
+    group = [] if wear.nodes is None else groups.environment(wear.nodes)
     request = ["--request", *(f"/input/{file}" for file in numbered(INPUT_FILE, parts))]
     store = ["--store", "/artifacts" if objects is None else objects.of(namespace)]
     judging = ["--handed-over", HANDOVER] if split else []
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
         # Of the pod and not of the Job: waiting for room, or for a quota, is no fault of a task.
-        "activeDeadlineSeconds": time_limit(kind, asks_a_model=bool(asking.labels)),
+        "activeDeadlineSeconds": wear.seconds,
         "containers": [
             _container(
                 TASK_CONTAINER,
                 [*request, *store, "--attempt", token, *judging],
-                [given, scratch, *artifacts, *([{**shared, "readOnly": True}] if split else data), *asking.mounts],
-                resources,
+                [
+                    given,
+                    scratch,
+                    *artifacts,
+                    *([{**shared, "readOnly": True}] if split else memory),
+                    *(data if wear.judge_sees_volumes or not split else []),
+                    *asking.mounts,
+                ],
+                wear.judging if split else wear.resources,
+                wear.image,
                 settings,
-                [*access, *asking.environment],
+                [*access, *asking.environment, *models, *group],
             )
         ],
         "volumes": [
             volume(name, parts),
-            {"name": "scratch", "emptyDir": {"sizeLimit": "1Gi"}},
+            {"name": "scratch", "emptyDir": {"sizeLimit": wear.room}},
             *(
                 {"name": mount["name"], "persistentVolumeClaim": {"claimName": settings.artifacts.claim}}
                 for mount in artifacts
             ),
             *(
                 {"name": f"data-{index}", "persistentVolumeClaim": {"claimName": item.claim_name, "readOnly": True}}
-                for index, item in enumerate(volumes)
+                for index, item in enumerate(wear.volumes)
+            ),
+            *(
+                {"name": item["name"], "emptyDir": {"medium": "Memory", "sizeLimit": wear.shared_memory}}
+                for item in memory
             ),
             *asking.volumes,
         ],
     }
     if split:
         own_scratch = {**scratch, "name": "candidate-scratch"}
+        kept = _checkpoints(wear)
         spec["initContainers"] = [
             _container(
                 LOOK_UP_CONTAINER,
                 [*request, *store, "--look-up", HANDOVER],
                 [given, scratch, shared, *({**mount, "readOnly": True} for mount in artifacts)],
-                _LIGHT,
+                LIGHT,
+                wear.image,
                 settings,
                 access,
             ),
             _container(
                 CANDIDATE_CONTAINER,
-                [*request, "--hand-over", HANDOVER, *(["--offline"] if objects is not None else [])],
-                [given, own_scratch, shared, *data],
-                resources,
+                [
+                    *request,
+                    "--hand-over",
+                    HANDOVER,
+                    *(["--offline"] if objects is not None and verl is None else []),
+                    *(["--checkpoints", CHECKPOINTS] if kept else []),
+                ],
+                [given, own_scratch, shared, *data, *memory, *kept],
+                wear.resources,
+                wear.image,
                 settings,
+                [*models, *nccl, *group],
             ),
         ]
         spec["volumes"] += [
-            {"name": "work", "emptyDir": {"sizeLimit": "1Gi"}},
-            {"name": "candidate-scratch", "emptyDir": {"sizeLimit": "1Gi"}},
+            {"name": "work", "emptyDir": {"sizeLimit": wear.room}},
+            {"name": "candidate-scratch", "emptyDir": {"sizeLimit": wear.room}},
+            *({"name": mount["name"], "persistentVolumeClaim": {"claimName": wear.checkpoint_claim}} for mount in kept),
         ]
+    if wear.nodes is not None:
+        spec["subdomain"] = wear.nodes.service
     spec |= template.pod_fields()
     spec |= _HARDENING
     annotations = {name: text for name, text in template.annotations.items() if is_free(name)}
     return {"metadata": {"labels": labels, "annotations": annotations}, "spec": spec}
+
+
+def _refuse_the_artifacts(template: PodTemplate, settings: Settings) -> None:
+    """No task mounts the claim with the artifacts other than we do."""
+    if settings.artifacts.store is not None:
+        return
+    wanted = [("volumes", item.claim_name) for item in template.volumes or ()]
+    wanted += [("checkpointClaim", template.checkpoint_claim or "")]
+    for field, claim in wanted:
+        if claim == settings.artifacts.claim:
+            raise InvalidInputError(
+                f"evaluation.template.{field}: {claim} holds the artifacts and is not for tasks to mount"
+            )
+
+
+def _checkpoints(wear: Outfit) -> list[dict[str, Any]]:
+    """The mount of a folder that outlives an attempt, seen by this training alone."""
+    if wear.checkpoint_claim is None:
+        return []
+    return [{"name": "checkpoints", "mountPath": CHECKPOINTS, "subPath": wear.place}]
 
 
 _HARDENING: Final[dict[str, Any]] = {
@@ -186,17 +238,18 @@ def _container(
     name: str,
     arguments: list[str],
     mounts: list[dict[str, Any]],
-    resources: dict[str, Any],
+    resources: Resources,
+    image: str,
     settings: Settings,
     access: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     return {
         "name": name,
-        "image": settings.worker_image,
+        "image": image,
         "imagePullPolicy": settings.pull_policy,
         "args": arguments,
         "env": [*_ENVIRONMENT, *access],
-        "resources": resources,
+        "resources": resources.to_document(),
         "volumeMounts": mounts,
         "terminationMessagePolicy": "FallbackToLogsOnError",  # so that a failure can be told with its reason
         "securityContext": {
@@ -206,10 +259,3 @@ def _container(
             "capabilities": {"drop": ["ALL"]},
         },
     }
-
-
-def _resources(kind: TaskKind, template: PodTemplate) -> dict[str, Any]:
-    """The template's resources go to the tasks that train and score; the rest need little."""
-    if kind not in _HEAVY_KINDS:
-        return _LIGHT
-    return (_HEAVY if template.resources is None else layered(_HEAVY, template.resources)).to_document()

@@ -32,6 +32,7 @@ from controller.namesakes import in_the_way, in_the_way_of_input
 from controller.outcomes import Judged, judge, record
 from controller.picture import Picture, Resources, World, known, whole
 from controller.preparing import Preparations
+from controller.progress import Follower, current_only
 from controller.refusals import HOLD_SECONDS, TASKS, Refusal, can_be_told, first_in_the_way, subject
 from controller.settings import Settings
 from poise_lib.errors import InvalidInputError
@@ -73,11 +74,13 @@ class Reconciler:
     untold: dict[Key, list[Happening]] = field(default_factory=dict)
     """What has happened, to be told once nothing else is left to do: no task waits for a story."""
     preparations: Preparations = field(init=False)
+    follower: Follower = field(init=False)
     checked: set[Key] = field(default_factory=set)
     """Searches whose Jobs are known to have their own input."""
 
     def __post_init__(self) -> None:
         self.preparations = Preparations(self.api, self.settings)
+        self.follower = Follower(self.api)
 
     async def __call__(self, key: Key) -> float | None:
         """Reconcile one search; returns the seconds after which to look again without being woken."""
@@ -132,6 +135,8 @@ class Reconciler:
             held = self.refusals.get(key)
             why = (held.text if held is not None else "") or in_the_way or troubled
             if not actions and why == blocked:
+                for further in await self.follower.look(picture.jobs.values(), picture.evaluations, now):
+                    await self._apply(key, picture, Update(further))
                 await self._retire(key, picture, tasks.names)
                 if held is not None:
                     return min(LOOK_AGAIN, held.seconds)
@@ -308,6 +313,8 @@ class Reconciler:
 
     async def _update(self, key: Key, picture: Picture, resource: Resources) -> None:
         before = known(picture, resource)
+        if isinstance(resource, Evaluation):
+            resource = current_only(resource)
         # Of a candidate annotations come first: nothing is planned any more for one whose status is final.  Of an
         # evaluation they come last: they say which code its results are of, and must not say so of the old ones.
         steps = [self._annotate, self._set_status]

@@ -68,7 +68,9 @@ class Settings:
     """What the controller's process was told."""
 
     worker_image: str
-    """Image of every task's containers."""
+    """Image of every task's containers, but of those that train and score with engine verl."""
+    trainer_image: str = ""
+    """Image of those; empty where the platform has none."""
     pull_policy: str = "IfNotPresent"
     namespaces: tuple[str, ...] = ()
     """Namespaces to watch; empty means all of the cluster."""
@@ -120,6 +122,7 @@ class Settings:
         )
         return cls(
             worker_image=text("WORKER_IMAGE"),
+            trainer_image=text("TRAINER_IMAGE", ""),
             pull_policy=choice("PULL_POLICY", "IfNotPresent", ("Always", "IfNotPresent", "Never")),
             namespaces=tuple(name.strip() for name in text("NAMESPACES", "").split(",") if name.strip()),
             artifacts=artifacts,

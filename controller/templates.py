@@ -10,6 +10,7 @@ import re
 from typing import Any, Final
 
 from pydantic import ValidationError
+from pydantic.alias_generators import to_camel
 
 from poise_lib.errors import InvalidInputError
 from poise_lib.resources.messages import explain, field_path
@@ -63,11 +64,15 @@ def _useless(template: PodTemplate, artifacts_claim: str | None) -> list[tuple[t
         for name in template.annotations
         if not is_free(name)
     ]
-    wanted = template.resources or Resources()
-    for name, amount in wanted.requests.items():
-        limit = wanted.limits.get(name, amount)
-        if _amount(amount) > _amount(limit):
-            complaints.append((("resources", "requests", name), f"is {amount}, above its limit of {limit}"))
+    if artifacts_claim is not None and template.checkpoint_claim == artifacts_claim:
+        told = f"is {artifacts_claim}, which holds the artifacts and is not for tasks to mount"
+        complaints.append((("checkpointClaim",), told))
+    for field in ("resources", "scoring_resources"):
+        wanted = getattr(template, field) or Resources()
+        for name, amount in wanted.requests.items():
+            limit = wanted.limits.get(name, amount)
+            if _amount(amount) > _amount(limit):
+                complaints.append(((to_camel(field), "requests", name), f"is {amount}, above its limit of {limit}"))
     return complaints
 
 
@@ -95,14 +100,14 @@ def layered(under: Resources, over: Resources) -> Resources:
     API server refuses a request above its limit, and of what cannot be shared a request that is not its limit.
     """
     named = over.requests.keys() | over.limits.keys()
-    requests, limits = ({name: text for name, text in side.items() if name not in named or _is_shared(name)}
+    requests, limits = ({name: text for name, text in side.items() if name not in named or is_shared(name)}
                         for side in (under.requests, under.limits))  # fmt: skip
     requests = {name: min(text, over.limits.get(name, text), key=_amount) for name, text in requests.items()}
     limits = {name: max(text, over.requests.get(name, text), key=_amount) for name, text in limits.items()}
     return Resources.model_construct(requests={**requests, **over.requests}, limits={**limits, **over.limits})
 
 
-def _is_shared(resource: str) -> bool:
+def is_shared(resource: str) -> bool:
     """Whether a container may be promised less of it than it may use: not of devices and huge pages."""
     return "/" not in resource and not resource.startswith("hugepages-")
 

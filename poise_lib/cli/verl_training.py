@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -166,8 +167,12 @@ def train_here(
 
 @contextlib.contextmanager
 def _folder() -> Iterator[Path]:
-    """A folder that goes when all went well, or was interrupted; after an error it stays, and the message names it."""
+    """A folder that goes when all went well, or was interrupted; after an error it stays, and the message names it.
+
+    Within it SIGTERM interrupts as Ctrl-C does: a run that is told to end leaves neither files nor processes.
+    """
     folder = Path(tempfile.mkdtemp(prefix="poise-verl-"))
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield folder
     except PoiseError as error:
@@ -176,6 +181,8 @@ def _folder() -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -19,9 +19,8 @@ from poise_lib.artifacts.store import disk_errors
 from poise_lib.errors import StateError
 from poise_lib.llm.config import ENVIRONMENT
 from poise_lib.local.state import StateDir
-from poise_lib.resources.base import seconds
 from poise_lib.resources.evaluation import Engine
-from poise_lib.tasks.protocol import MAX_RESULT_BYTES, FrameReader, TaskKind, TaskRequest, TaskResult, time_limit
+from poise_lib.tasks.protocol import MAX_RESULT_BYTES, FrameReader, TaskRequest, TaskResult
 
 _PASSED_ON = (
     "PATH",
@@ -37,8 +36,6 @@ _PASSED_ON = (
 _FOR_VERL = ("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "XDG_CACHE_HOME")
 _FOR_VERL_PREFIXES = ("NCCL_", "NVIDIA_", "VLLM_")
 """What training and scoring of language models look at beside that; no key is among it."""
-_BESIDE_TRAINING = 2 * 3600.0
-"""Seconds for data, VeRL's start and handing in, beside a training's own limit."""
 _STDERR_TAIL = 2000
 
 
@@ -74,14 +71,6 @@ def _environment(request: TaskRequest) -> dict[str, str]:
     return {**kept, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PYTHONHASHSEED": "0"}
 
 
-def _limit(request: TaskRequest) -> float:
-    """Seconds after which the task is ended; a training by VeRL has the limit that its settings give, and ends itself."""
-    verl = request.input.get("verl") or {}
-    given = verl.get("timeLimit") if request.kind is TaskKind.TRAIN else None
-    usual = float(time_limit(request.kind, asks_a_model=request.asks_a_model))
-    return usual if given is None else max(usual, seconds(given) + _BESIDE_TRAINING)
-
-
 def _describe_exit(code: int) -> str:
     if code < 0:
         with contextlib.suppress(ValueError):
@@ -108,12 +97,12 @@ async def run_task(
         work.mkdir(parents=True)
         log.parent.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "poise_lib.tasks", "--store", str(state.artifacts.root), "--work", str(work)]
-    command += ["--checkpoints", str(state.root / "checkpoints")]
+    command += ["--checkpoints", str(state.checkpoints)]
     command += ["--attempt", attempt, "--parent", str(os.getpid()), "--fence", f"{state.root / 'run'}={token}"]
     if fork_server is not None:
         command += ["--fork-server", str(fork_server)]
     reader = FrameReader(attempt)
-    limit = _limit(request)
+    limit = request.time_limit
     try:
         with disk_errors(log), log.open("ab") as errors:
             process = await asyncio.create_subprocess_exec(

@@ -26,6 +26,7 @@ from poise_lib.resources.evaluation import FINAL_EVALUATION_PHASES, EvaluationPh
 from poise_lib.resources.search import Checkpoints
 from poise_lib.sandbox import ForkServer
 from poise_lib.search import Create, Observed, StartTask, TaskObservation, TaskState, Update, plan
+from poise_lib.search.status import FINAL_SEARCH_PHASES
 from poise_lib.tasks.protocol import TaskKind, TaskRequest, TaskResult
 
 TICK_SECONDS = 1.0
@@ -277,4 +278,6 @@ def run_search(search: Search, state: Path, *, workers: int | None = None, obser
             run = _Run(merged, directory, max(1, limit), observer, token, fork_server)
             _refuse_foreign(run)
             asyncio.run(_loop(run))
+        if run.search.status.phase in FINAL_SEARCH_PHASES:
+            directory.forget_checkpoints()
         return run.search

@@ -147,6 +147,15 @@ class StateDir:
         """Keep why a task's attempts were lost."""
         write_atomically(self.root / "lost" / f"{task}.json", json.dumps(problems).encode())
 
+    @property
+    def checkpoints(self) -> Path:
+        """Where long trainings keep their checkpoints."""
+        return self.root / "checkpoints"
+
+    def forget_checkpoints(self) -> None:
+        """Remove those of trainings that were given up; finished ones have removed their own."""
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+
     def forget_lost(self) -> None:
         """Give every task its attempts back; a user's new run is a new try."""
         shutil.rmtree(self.root / "lost", ignore_errors=True)

@@ -128,6 +128,9 @@ class EvaluationStatus(Model):
     phase: EvaluationPhase = Field(EvaluationPhase.PENDING, description="Where it stands.")
     message: Text = Field("", description="One sentence on where it stands or why it ended.")
     reason: ShortText = Field("", description="A CamelCase word for why it ended.")
+    progress: ShortText | None = Field(
+        None, description="Steps that are finished, of how many, while it trains; the word of untrusted code."
+    )
     policy: Digest | None = Field(None, description="Trained weights (safetensors) in the artifact store.")
     trajectory: tuple[dict[MetricName, Finite], ...] = Field(
         (), max_length=24, description="Training metrics by step, down-sampled; written by untrusted code, advisory."

@@ -6,6 +6,7 @@ here can undo that.  On one machine it has no effect.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
@@ -55,11 +56,30 @@ class NodeRequirement(Model):
     values: tuple[LabelValue, ...] = Field((), max_length=32, description="Values, for In and NotIn.")
 
 
+NcclVariable = Annotated[str, StringConstraints(pattern=r"^NCCL_[A-Z0-9_]+$", max_length=63)]
+"""A setting of NCCL, which connects GPUs: what it does depends on the cluster's network, which only its people know."""
+
+
+class VolumeUser(StrEnum):
+    """Who sees a data volume."""
+
+    TRAIN = "train"
+    """Tasks that run candidate code: train, and verify."""
+    SCORE = "score"
+    """The task that scores, which never has candidate code."""
+
+
 class DataVolume(Model):
     """A claim of the namespace that is mounted read-only, such as a cache of models."""
 
     claim_name: ObjectName = Field(description="Name of the PersistentVolumeClaim.")
     mount_path: MountPath = Field(description="Where it appears, below /data, /models or /mnt.")
+    used_by: tuple[VolumeUser, ...] = Field(
+        tuple(VolumeUser),
+        min_length=1,
+        max_length=2,
+        description="Which tasks see it: train and score. Benchmark problems are for score alone.",
+    )
 
 
 class PodTemplate(Model):
@@ -67,7 +87,14 @@ class PodTemplate(Model):
 
     # A list that is not there says nothing, so that the platform's default holds; an empty one says: none.
 
-    resources: Resources | None = Field(None, description="Resources of tasks that verify, train or score.")
+    resources: Resources | None = Field(
+        None,
+        description="Resources of tasks that verify, train or score; of engine verl only of those that train, whose GPUs "
+        "follow from gpusPerNode.",
+    )
+    scoring_resources: Resources | None = Field(
+        None, description="Resources of tasks that score, over resources; of engine verl over one GPU and its share."
+    )
     node_selector: dict[LabelKey, LabelValue] = Field(
         default_factory=dict, max_length=16, description="Labels that a node must have."
     )
@@ -81,6 +108,25 @@ class PodTemplate(Model):
         None, max_length=8, description="Secrets of the namespace with credentials of a registry."
     )
     volumes: tuple[DataVolume, ...] | None = Field(None, max_length=8, description="Claims that are mounted read-only.")
+    checkpoint_claim: ObjectName | None = Field(
+        None,
+        description="Claim of the namespace that keeps the checkpoints of engine verl, so that a training which was "
+        "pre-empted goes on; several nodes need one that all of them can write (ReadWriteMany).",
+    )
+    hf_home: MountPath | None = Field(
+        None, description="A cache of the Hugging Face hub (HF_HOME) in one of the volumes, for engine verl."
+    )
+    shared_memory: Quantity | None = Field(
+        None, description="Size of /dev/shm for engine verl: 16Gi with GPUs and 1Gi without when missing."
+    )
+    scratch: Quantity | None = Field(
+        None,
+        description="Most that each of the volumes on which a task of engine verl writes may hold: 128Gi with GPUs and "
+        "4Gi without when missing.",
+    )
+    nccl: dict[NcclVariable, ShortText] = Field(
+        default_factory=dict, max_length=32, description="Settings of NCCL for training by engine verl."
+    )
     annotations: dict[LabelKey, ShortText] = Field(
         default_factory=dict, max_length=16, description="Annotations of the pods."
     )

@@ -282,8 +282,13 @@ class VerlSettings(Model):
 
     @property
     def gpus(self) -> int:
-        """GPUs in all."""
+        """GPUs in all; on platform cpu those that VeRL is told of."""
         return self.gpus_per_node * self.nodes
+
+    @property
+    def cards(self) -> int:
+        """GPUs that a run takes: none on platform cpu."""
+        return self.gpus if self.platform is Platform.CUDA else 0
 
     @model_validator(mode="after")
     def _fits_together(self) -> VerlSettings:

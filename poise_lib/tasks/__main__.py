@@ -30,7 +30,10 @@ from pydantic import ValidationError
 from poise_lib.artifacts import ArtifactStore, Store, open_store
 from poise_lib.artifacts.store import NO_SPACE
 from poise_lib.errors import PoiseError, StateError
+from poise_lib.evaluation.verl.adapter import ray_nodes
+from poise_lib.evaluation.verl.adapter.ray_nodes import Nodes
 from poise_lib.resources.messages import first_problem
+from poise_lib.resources.verl import VerlSettings
 from poise_lib.sandbox import (
     Delivered,
     Delivering,
@@ -50,6 +53,7 @@ from poise_lib.tasks.room import Roomy
 
 Report = Callable[[dict[str, Any]], None]
 
+_WORK = "poise-task-"
 KNOWN_FILE = "known"
 """Left by ``--look-up`` in the hand-over folder when there is nothing to do."""
 
@@ -151,14 +155,22 @@ def read_request(parts: Sequence[Path] | None) -> TaskRequest:
 
 
 @contextlib.contextmanager
-def _work_folder(given: Path | None) -> Iterator[Path]:
-    """The folder that the starter gave, or one that goes with this process."""
+def _work_folder(given: Path | None, shared: Path | None) -> Iterator[Path]:
+    """The folder that the starter gave, or one that goes with this process; in the shared folder where there is one."""
     if given is not None:
         given.mkdir(parents=True, exist_ok=True)
         yield given
         return
-    with tempfile.TemporaryDirectory(prefix="poise-task-", ignore_cleanup_errors=True) as folder:
+    for left in shared.glob(f"{_WORK}*") if shared is not None else ():  # by an attempt that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=_WORK, dir=shared, ignore_cleanup_errors=True) as folder:
         yield Path(folder)
+
+
+def _shared(arguments: argparse.Namespace, nodes: Nodes | None) -> Path | None:
+    """What all nodes of a training see at the same place; None where one is all, or where it is for another one to write."""
+    leads = arguments.hand_over is not None and nodes is not None and nodes.leads
+    return arguments.checkpoints if leads else None
 
 
 def _trusted(arguments: argparse.Namespace, request: TaskRequest, work: Path, report: Report) -> TaskContext:
@@ -214,15 +226,28 @@ def _look_up(request: TaskRequest, store: Store, folder: Path) -> int:
     return 0
 
 
-def _hand_over(request: TaskRequest, context: TaskContext, folder: Path) -> int:
+def _hand_over(request: TaskRequest, context: TaskContext, folder: Path, nodes: Nodes | None) -> int:
     """Run the candidate; what the handler would make of it is not for this place to say."""
     if not (folder / KNOWN_FILE).exists():
-        with contextlib.suppress(Delivered):
+        if nodes is not None and not nodes.leads:
+            ray_nodes.follow(nodes, _verl_settings(request), request.digest, context.workdir / "ray.log")
+            return 0
+        with contextlib.ExitStack() as stack:
+            if nodes is not None:
+                cluster = ray_nodes.leading(nodes, _verl_settings(request), request.digest, context.workdir / "ray.log")
+                os.environ[ray_nodes.ADDRESS_VARIABLE] = stack.enter_context(cluster)
+            stack.enter_context(contextlib.suppress(Delivered))
             execute(request, context)
         if not verl.is_over(folder / FILES):
             return 0  # another attempt goes on from the last checkpoint
     _forget(context.checkpoints)
     return 0
+
+
+def _verl_settings(request: TaskRequest) -> VerlSettings:
+    if request.verl is None:
+        raise StateError(f"{request.name} is to run on several nodes, which only engine verl does")
+    return VerlSettings.model_validate(request.verl)
 
 
 def _finish(request: TaskRequest, context: TaskContext, fence: str | None) -> dict[str, Any] | None:
@@ -254,7 +279,10 @@ def main() -> int:
         out.write(progress_line(progress) + "\n")
         out.flush()
 
-    with _work_folder(arguments.work) as work:
+    nodes = Nodes.of(os.environ)
+    if arguments.handed_over is not None and nodes is not None and not nodes.leads:
+        return 0  # the first one of several nodes tells the result
+    with _work_folder(arguments.work, _shared(arguments, nodes)) as work:
         try:
             if arguments.offline:
                 go_offline()
@@ -263,7 +291,7 @@ def main() -> int:
                 return _look_up(request, open_store(arguments.store), arguments.look_up)
             if arguments.hand_over is not None:
                 context = _untrusted(arguments, request, work, report)
-                return _hand_over(request, context, arguments.hand_over)
+                return _hand_over(request, context, arguments.hand_over, nodes)
             context = _trusted(arguments, request, work, report)
             result = _finish(request, context, arguments.fence)
         except PoiseError as error:

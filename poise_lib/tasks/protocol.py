@@ -24,7 +24,7 @@ from pydantic import Field
 
 from poise_lib import __version__
 from poise_lib.artifacts.digest import canonical_json, digest_of
-from poise_lib.resources.base import Model
+from poise_lib.resources.base import Model, seconds
 from poise_lib.resources.llm import Reservation, Spend
 
 MAX_RESULT_BYTES = 64 << 20
@@ -58,6 +58,8 @@ _TIME_LIMITS: Final = {TaskKind.TRAIN: 4 * 3600, TaskKind.SCORE: 3600}
 _DEFAULT_TIME_LIMIT: Final = 900
 _TALKING_TIME_LIMIT: Final = 4 * 3600
 """A reasoning model may take minutes for a call, a task makes several, and each may be repeated."""
+_BESIDE_TRAINING: Final = 2 * 3600
+"""For data, waiting for other nodes, VeRL's start and handing in, beside a training's own limit."""
 
 
 def time_limit(kind: TaskKind, *, asks_a_model: bool = False) -> int:
@@ -109,6 +111,19 @@ class TaskRequest(Model):
     def asks_a_model(self) -> bool:
         """Whether it may call a language model."""
         return self.kind in MODEL_KINDS and self.input.get("llm") is not None
+
+    @property
+    def verl(self) -> dict[str, Any] | None:
+        """The settings of engine verl, of a task that trains or scores with it; None for any other."""
+        of_verl = self.kind in (TaskKind.TRAIN, TaskKind.SCORE) and self.input.get("engine") == "verl"
+        return self.input.get("verl") if of_verl else None
+
+    @property
+    def time_limit(self) -> int:
+        """Seconds after which it is ended whatever it does; by VeRL it trains and scores as long as the user says."""
+        if self.verl is not None:
+            return int(seconds(self.verl["timeLimit"])) + _BESIDE_TRAINING
+        return time_limit(self.kind, asks_a_model=self.asks_a_model)
 
     @property
     def digest(self) -> str:

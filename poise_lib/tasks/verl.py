@@ -70,6 +70,8 @@ def score(task: d.ScoreInput, context: TaskContext) -> d.ScoreOutput:
         Fault: the base or the problems are missing, or the weights cannot be scored.
         StateError: the weights are not in the store.
     """
+    import torch
+
     from poise_lib.evaluation.verl.preflight import Unusable
     from poise_lib.evaluation.verl.scoring.score import backend_of, score_checkpoint
     from poise_lib.evaluation.verl.training import trusted_base
@@ -90,7 +92,7 @@ def score(task: d.ScoreInput, context: TaskContext) -> d.ScoreOutput:
             split=task.split,
             seed=task.seed,
             trust_remote_code=settings.model.trust_remote_code,
-            tensor_parallel=settings.parallelism.tensor,
+            tensor_parallel=min(settings.parallelism.tensor, max(1, torch.cuda.device_count())),
         )
     except Unusable as error:
         raise Fault(error.reason, str(error), keep=False) from error

@@ -42,6 +42,9 @@ SAMPLES: Final[dict[str, tuple[Any, Any]]] = {
     "images.worker.repository": ("registry.example/w", ""),
     "images.worker.tag": ("v9", 9),
     "images.worker.digest": (DIGEST, "latest"),
+    "images.trainer.repository": ("registry.example/t", ""),
+    "images.trainer.tag": ("v9", 9),
+    "images.trainer.digest": (DIGEST, "latest"),
     "images.pullPolicy": ("Always", "Sometimes"),
     "images.pullSecrets": ([{"name": "pull"}], ["pull"]),
     "namespaces": (TENANTS, ["Team_A"]),
@@ -295,7 +298,9 @@ def test_the_environment_is_what_the_controller_reads() -> None:
 def test_the_charts_defaults_are_the_controllers() -> None:
     settings = Settings.from_environment(environment({}))
     version = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))["appVersion"]
-    assert settings == Settings(worker_image=f"poise-worker:{version}", identity="from the pod")
+    assert settings == Settings(
+        worker_image=f"poise-worker:{version}", trainer_image=f"poise-trainer:{version}", identity="from the pod"
+    )
 
 
 def test_an_object_store_takes_the_place_of_the_claim() -> None:
@@ -326,6 +331,10 @@ CALLS: Final[dict[tuple[str, str, str], tuple[Rule, ...]]] = {
     ("health", "items", "SEARCHES"): (("list", CUSTOM, "searches"),),
     ("events", "create", "EVENTS"): (("create", "", "events"),),
     ("inputs", "create", "JOBS"): (("create", "batch", "jobs"),),
+    ("inputs", "create", "resource"): (
+        ("create", "", "services"),
+        ("create", "networking.k8s.io", "networkpolicies"),
+    ),
     ("inputs", "create", "CONFIG_MAPS"): (("create", "", "configmaps"),),
     ("inputs", "versions", "CONFIG_MAPS"): (("list", "", "configmaps"),),
     ("inputs", "delete", "JOBS"): (("delete", "batch", "jobs"),),
@@ -350,6 +359,8 @@ CALLS: Final[dict[tuple[str, str, str], tuple[Rule, ...]]] = {
         ("create", "", "persistentvolumeclaims"),
         ("create", "networking.k8s.io", "networkpolicies"),
     ),
+    ("progress", "items", "PODS"): (("list", "", "pods"),),
+    ("progress", "tail", "job.namespace"): (("get", "", "pods/log"),),
     ("reconcile", "create", "CUSTOM[resource.kind]"): (
         ("create", CUSTOM, "candidates"),
         ("create", CUSTOM, "evaluations"),

@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 import yaml
 
-from controller.pods import _HEAVY_KINDS
+from controller.outfits import HEAVY_KINDS
 from poise_lib.resources.search import FIXED_FIELDS
 from poise_lib.tasks.protocol import TaskKind, time_limit
 
@@ -84,9 +84,9 @@ def test_deadlines_are_those_of_the_code() -> None:
     rows = re.findall(r"^\| (`\w+`|the others) \| .* \| .* \| (\d+ \w+) \|$", OPERATIONS, re.MULTILINE)
     told = {name.strip("`"): names[limit] for name, limit in rows}
     limits = {kind: time_limit(kind) for kind in TaskKind}
-    others = {limit for kind, limit in limits.items() if kind not in _HEAVY_KINDS}
+    others = {limit for kind, limit in limits.items() if kind not in HEAVY_KINDS}
     assert others == {told.pop("the others")}
-    assert told == {kind.value: limits[kind] for kind in _HEAVY_KINDS}
+    assert told == {kind.value: limits[kind] for kind in HEAVY_KINDS}
 
 
 def test_values_are_those_of_the_chart() -> None:

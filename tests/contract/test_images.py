@@ -16,6 +16,7 @@ from tests.kube.cluster import ROOT
 
 WORKER: Final = ROOT / "images" / "worker" / "Dockerfile"
 CONTROLLER: Final = ROOT / "Dockerfile"
+TRAINER: Final = ROOT / "images" / "trainer" / "Dockerfile"
 SHIPPED: Final = ("controller", "poise_lib")
 DATA: Final = (
     "poise_lib/llm/prices.yaml",
@@ -49,6 +50,35 @@ def test_dependencies_are_pinned(dockerfile: Path) -> None:
     text = dockerfile.read_text(encoding="utf-8")
     for line in re.findall(r"pip install.*", text):
         assert "--constraint constraints.txt" in line or "--no-deps" in line
+
+
+def test_both_variants_of_the_trainer_are_pinned_and_only_the_one_for_gpus_has_vllm() -> None:
+    text = TRAINER.read_text(encoding="utf-8")
+    [cpu, cuda] = re.findall(r"set -- (--constraint .*?);", text)
+    assert cpu == "--constraint constraints-verl.txt"
+    assert cuda == "--constraint constraints-cuda.txt 'verl[vllm]'"
+    pins = (TRAINER.parent / "constraints-cuda.txt").read_text(encoding="utf-8")
+    named = dict(line.split("==") for line in pins.splitlines() if "==" in line)
+    here = dict(
+        line.split("==")
+        for line in (ROOT / "constraints-verl.txt").read_text(encoding="utf-8").splitlines()
+        if "==" in line
+    )
+    assert {"vllm", "torch", "verl"} <= named.keys()
+    assert "vllm" not in here
+    # VeRL's extra names PyTorch and transformers itself; all else is what was tested on a CPU.
+    assert {name for name in named.keys() & here.keys() if named[name] != here[name]} == {"torch", "transformers"}
+
+
+def test_all_images_run_as_the_same_user_without_a_compiler_but_for_what_triton_needs() -> None:
+    for dockerfile in (WORKER, CONTROLLER, TRAINER):
+        last = dockerfile.read_text(encoding="utf-8").rpartition("\nFROM ")[2]
+        assert "USER 65532" in last
+        assert ("gcc" in last) is (dockerfile is TRAINER)
+    assert (
+        WORKER.read_text(encoding="utf-8").rpartition("ENTRYPOINT")[2]
+        == TRAINER.read_text(encoding="utf-8").rpartition("ENTRYPOINT")[2]
+    ), "one protocol"
 
 
 def test_the_builds_context_has_the_packages_and_no_more() -> None:

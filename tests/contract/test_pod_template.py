@@ -28,7 +28,13 @@ WHOLE: Final[dict[str, Any]] = {
     "runtimeClassName": "gvisor",
     "priorityClassName": "low",
     "imagePullSecrets": ["registry"],
-    "volumes": [{"claimName": "models", "mountPath": "/models/a"}],
+    "volumes": [{"claimName": "models", "mountPath": "/models/a", "usedBy": ["train"]}],
+    "scoringResources": {"requests": {"cpu": "1"}, "limits": {"memory": "8Gi"}},
+    "checkpointClaim": "kept",
+    "hfHome": "/models/a",
+    "sharedMemory": "8Gi",
+    "scratch": "200Gi",
+    "nccl": {"NCCL_IB_HCA": "mlx5_0,mlx5_1"},
     "annotations": {"example.com/note": """$(POISE_IDENTITY) "quoted" 'single' \\ ü ✓ <&> {{ .Values }}\n\tlast"""},
 }  # fmt: skip
 """Every field, and texts that a shell, YAML, JSON, Go templates or a kubelet would take for more than text."""
@@ -46,6 +52,9 @@ WRONG: Final[dict[str, dict[str, Any]]] = {
     "/podTemplate/tolerations": {"tolerations": [{}] * 17},
     "/podTemplate/nodeAffinity/0": {"nodeAffinity": [{"key": "a"}]},
     "/podTemplate/volumes/0/mountPath": {"volumes": [{"claimName": "a", "mountPath": "/etc"}]},
+    "/podTemplate/volumes/0/usedBy/0": {"volumes": [{"claimName": "a", "mountPath": "/mnt", "usedBy": ["verify"]}]},
+    "/podTemplate/nccl": {"nccl": {"LD_PRELOAD": "/x"}},
+    "/podTemplate/sharedMemory": {"sharedMemory": "much"},
     "/podTemplate/imagePullSecrets/0": {"imagePullSecrets": [{"name": "a"}]},
 }
 """Where it is wrong -> a value that neither helm nor the controller may take."""

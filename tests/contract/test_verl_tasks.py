@@ -172,13 +172,12 @@ def test_an_override_that_verl_does_not_know_is_a_fault_for_good(base: tiny.Tiny
 
 
 def test_a_whole_search(tmp_path: Path) -> None:
-    """The example, smaller: a baseline and a candidate, trained, scored and confirmed on other problems."""
+    """The example, smaller: a baseline and a candidate, trained and scored; confirmed where the candidate was better."""
     poise = [sys.executable, "-m", "poise_lib.cli.main"]
     subprocess.run([*poise, "verl-base", "verl-tiny"], cwd=tmp_path, check=True, env=environment())
     document = yaml.safe_load((ROOT / "examples" / "search-verl-tiny.yaml").read_text(encoding="utf-8"))
     document["spec"]["budget"]["candidates"] = 2
     document["spec"]["evaluation"]["verl"]["steps"] = 2
-    document["spec"]["evaluation"]["confirmation"] = {"top": 1, "seeds": 2}
     (tmp_path / "search.yaml").write_text(yaml.safe_dump(document))
     done = subprocess.run(
         [*poise, "run", "search.yaml", "--workers", "1", "-o", "json"],
@@ -187,7 +186,7 @@ def test_a_whole_search(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     runs = [yaml.safe_load(file.read_text()) for file in (tmp_path / "verl-tiny.poise" / "evaluations").iterdir()]
     assert {run["status"]["phase"] for run in runs} == {"Complete"}
-    assert {run["spec"]["fidelity"] for run in runs} >= {"full", "confirm"}
+    assert [run["spec"]["fidelity"] for run in runs].count("full") == 2
     assert all(run["status"]["metrics"]["overall"] >= 0.0 for run in runs)
 
 

@@ -25,13 +25,18 @@ SETTINGS: dict[str, Any] = {**VALUES, "artifacts": {"storageClass": ""}, "contro
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The images' archives; POISE_IMAGES names a folder where they are kept from one run to the next."""
+    try:
+        return build_images(images_folder(tmp_path_factory))
+    except MissingError as reason:
+        unavailable(reason)
+
+
+def images_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where archives of images are kept."""
     kept = os.environ.get("POISE_IMAGES")
     folder = Path(kept) if kept else tmp_path_factory.mktemp("images")
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        return build_images(folder)
-    except MissingError as reason:
-        unavailable(reason)
+    return folder
 
 
 @pytest.fixture(scope="session")

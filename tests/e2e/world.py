@@ -73,6 +73,13 @@ class Cluster:
         self.plane.client.create("/api/v1/persistentvolumes", volume)
         return name
 
+    def claim(self, namespace: str, name: str, folder: Path) -> None:
+        """A claim of the namespace that is bound to a folder of this machine."""
+        client = self.plane.client
+        client.create("/api/v1/persistentvolumes", chart.volume(namespace, name, folder))
+        spec = {"accessModes": ["ReadWriteMany"], "storageClassName": "", "resources": {"requests": {"storage": "1Gi"}}}
+        client.create(namespaced("v1", namespace, "persistentvolumeclaims"), {"metadata": {"name": name}, "spec": spec})
+
     def apply(self, namespace: str, manifest: Document = TINY) -> None:
         """``kubectl apply``."""
         self.plane.kubectl("apply", "-n", namespace, "-f", "-", stdin=yaml.safe_dump(manifest))

@@ -59,16 +59,21 @@ def install(plane: ControlPlane, values: Mapping[str, Any], namespace: str = NAM
 
 def artifacts_volume(namespace: str, folder: Path) -> Document:
     """A volume made by hand that the claim for a namespace's artifacts will bind: ``folder``, which is made here."""
-    folder.mkdir(parents=True)
+    return volume(namespace, ArtifactSettings().claim, folder)
+
+
+def volume(namespace: str, claim: str, folder: Path) -> Document:
+    """A volume made by hand that a claim will bind: ``folder``, made here as a driver that knows fsGroup would make it."""
+    folder.mkdir(parents=True, exist_ok=True)
     os.chown(folder, USER, USER)
-    claim = ArtifactSettings().claim
+    folder.chmod(0o2775)
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
         "metadata": {"name": f"{claim}-{namespace}"},
         "spec": {
             "capacity": {"storage": "10Gi"},
-            "accessModes": ["ReadWriteOnce"],
+            "accessModes": ["ReadWriteOnce", "ReadWriteMany"],
             "storageClassName": "",
             "claimRef": {"namespace": namespace, "name": claim},
             "hostPath": {"path": str(folder)},

@@ -22,7 +22,7 @@ from tests.kube import chart
 from tests.kube import node as nodes
 from tests.kube.assets import MissingError
 from tests.kube.cluster import ROOT, ControlPlane
-from tests.kube.project_images import DOCKERFILES, TAG, VALUES, build_images
+from tests.kube.project_images import CONTROLLER, DOCKERFILES, TAG, VALUES, WORKER, build_images
 
 NAMESPACE: Final = "demo"
 SEARCH: Final = "quickstart"
@@ -87,8 +87,8 @@ def _kind(state: Path) -> Path:
     _say("starting a kind cluster")
     run("kind", "create", "cluster", "--name", "poise", "--wait", "120s")
     _say("building the images (minutes the first time)")
-    for image, dockerfile in DOCKERFILES.items():
-        run("docker", "build", "-t", f"{image}:{TAG}", "-f", str(dockerfile), str(ROOT))
+    for image in (CONTROLLER, WORKER):
+        run("docker", "build", "-t", f"{image}:{TAG}", "-f", str(DOCKERFILES[image]), str(ROOT))
         run("kind", "load", "docker-image", "--name", "poise", f"{image}:{TAG}")
     _say("installing the chart")
     options = ("--namespace", chart.NAMESPACE, "--create-namespace", "--wait", "--values", "-")

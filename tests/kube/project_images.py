@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,15 +16,22 @@ from tests.kube.images import base_image, build
 TAG: Final = "test"
 CONTROLLER: Final = "localhost/poise-controller"
 WORKER: Final = "localhost/poise-worker"
+TRAINER: Final = "localhost/poise-trainer"
+"""Its CPU variant."""
 VALUES: Final[dict[str, Any]] = {
     "images": {
         "controller": {"repository": CONTROLLER, "tag": TAG},
         "worker": {"repository": WORKER, "tag": TAG},
+        "trainer": {"repository": TRAINER, "tag": TAG},
         "pullPolicy": "Never",
     }
 }
 """Of the chart, for a cluster that these images were loaded into."""
-DOCKERFILES: Final = {CONTROLLER: ROOT / "Dockerfile", WORKER: ROOT / "images" / "worker" / "Dockerfile"}
+DOCKERFILES: Final = {
+    CONTROLLER: ROOT / "Dockerfile",
+    WORKER: ROOT / "images" / "worker" / "Dockerfile",
+    TRAINER: ROOT / "images" / "trainer" / "Dockerfile",
+}
 _SOURCES: Final = ("--find-links", "--index-url", "--extra-index-url", "--cert")
 
 
@@ -61,8 +69,8 @@ def pip_sources() -> PipSources:
     return PipSources(" ".join(options), mounts)
 
 
-def build_images(folder: Path) -> list[Path]:
-    """Both images as docker archives in ``folder``; the base image is made where it is not there.
+def build_images(folder: Path, images: Sequence[str] = (CONTROLLER, WORKER)) -> list[Path]:
+    """Images as docker archives in ``folder``; the base image is made where it is not there.
 
     Raises:
         MissingError: buildah or debootstrap is missing, or this is not root.
@@ -75,9 +83,9 @@ def build_images(folder: Path) -> list[Path]:
             ROOT,
             f"{image}:{TAG}",
             folder / f"{image.rpartition('/')[2]}.tar",
-            dockerfile=dockerfile,
+            dockerfile=DOCKERFILES[image],
             mounts=sources.mounts,
-            arguments={"PIP_EXTRA": sources.options},
+            arguments={"PIP_EXTRA": sources.options, **({"VARIANT": "cpu"} if image == TRAINER else {})},
         )
-        for image, dockerfile in DOCKERFILES.items()
+        for image in images
     ]

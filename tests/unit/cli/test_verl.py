@@ -56,8 +56,8 @@ def test_the_same_for_programs(poise: Poise) -> None:
     ("arguments", "words"),
     [
         (("--engine", "verl", "--print"), "--engine verl needs --settings FILE"),
-        (("--engine", "verl"), "--engine verl goes with --platform"),
-        (("--print",), "--engine verl goes with --platform"),
+        (("--engine", "verl"), "--engine verl goes with --settings FILE"),
+        (("--print",), "--engine verl goes with --settings FILE"),
         (
             ("--engine", "verl", "--print", "--settings", str(EXAMPLES / "search.yaml")),
             "spec.evaluation.engine is nano",

@@ -32,6 +32,12 @@ templates = st.fixed_dictionaries(
             max_size=3,
         ),
         "annotations": st.dictionaries(keys, values, max_size=4),
+        "scoringResources": st.fixed_dictionaries({}, optional={"requests": amounts, "limits": amounts}),
+        "checkpointClaim": names,
+        "hfHome": st.just("/models/a"),
+        "sharedMemory": quantities,
+        "scratch": quantities,
+        "nccl": st.dictionaries(st.sampled_from(["NCCL_DEBUG", "NCCL_IB_HCA"]), st.sampled_from(["INFO", "mlx5"])),
     },
 ).map(PodTemplate.model_validate)
 
@@ -44,9 +50,10 @@ def amount(quantity: str) -> float:
 
 def possible(template: PodTemplate) -> bool:
     """Whether the template is one that a platform may have as its default."""
-    resources = template.resources
-    fits = resources is None or all(
+    fits = all(
         amount(resources.requests[name]) <= amount(resources.limits[name])
+        for resources in (template.resources, template.scoring_resources)
+        if resources is not None
         for name in set(resources.requests) & set(resources.limits)
     )
     return fits and not any(word in name for name in template.annotations for word in ("apparmor", "seccomp", "cri-o"))

@@ -48,12 +48,13 @@ def seen(condition: str, reason: str = "BackoffLimitExceeded") -> JobView:
     return found
 
 
-def judged(job: JobView, pod: dict[str, Any] | None, log: str | Exception = "") -> Judged:
+def judged(job: JobView, pod: dict[str, Any] | None, log: str | Exception = "", *more: dict[str, Any]) -> Judged:
     server = Server()
     api = FakeApi(server)
-    if pod is not None:
-        metadata = {"name": "p", "labels": {"batch.kubernetes.io/controller-uid": "job-uid"}, **pod.pop("metadata", {})}
-        server.create("pods", "default", {"kind": "Pod", "metadata": metadata, "status": pod})
+    for number, one in enumerate(item for item in (pod, *more) if item is not None):
+        labels = {"batch.kubernetes.io/controller-uid": "job-uid"}
+        metadata = {"name": f"p{number}" if number else "p", "labels": labels, **one.pop("metadata", {})}
+        server.create("pods", "default", {"kind": "Pod", "metadata": metadata, "status": one})
     if isinstance(log, Exception):
 
         def fail(method: str, path: str) -> None:
@@ -155,6 +156,53 @@ def test_a_deadline_of_the_job_counts_although_its_pod_was_deleted_for_it() -> N
     found = judged(seen("FailureTarget", "DeadlineExceeded"), pod)
     assert found.outcome is Outcome.LOST
     assert judged(seen("Failed", "DeadlineExceeded"), None).outcome is Outcome.LOST
+
+
+def took(start: str, end: str) -> dict[str, Any]:
+    state = {"terminated": {"exitCode": 0, "startedAt": f"2026-01-01T{start}Z", "finishedAt": f"2026-01-01T{end}Z"}}
+    return {"phase": "Succeeded", "initContainerStatuses": [{"name": "candidate", "state": state}]}
+
+
+def test_how_long_a_candidate_trained_is_the_kubelets_word() -> None:
+    trained = TaskResult(output={"seconds": 2.5, "policy": "p"})
+    found = judged(seen("Complete"), took("00:59:50", "02:00:00"), frame(trained.to_document(), TOKEN)).result
+    assert found is not None
+    assert found.output == {"seconds": 3612.5, "policy": "p"}
+    fault = TaskResult(fault=TaskFault(reason="R", message="m"), seconds=1.0)
+    found = judged(seen("Complete"), took("00:00:00", "00:00:09"), frame(fault.to_document(), TOKEN)).result
+    assert found is not None
+    assert found.seconds == 10.0
+    log = frame(RESULT.to_document(), TOKEN)
+    assert judged(seen("Complete"), took("00:00:00", "00:00:09"), log).result == RESULT, "it tells no time"
+
+
+def rank(number: int, status: dict[str, Any], **metadata: Any) -> dict[str, Any]:
+    """A pod of an Indexed Job."""
+    index = {"batch.kubernetes.io/job-completion-index": str(number)}
+    return {**status, "metadata": {"annotations": index, **metadata}}
+
+
+def test_of_several_pods_the_first_one_has_the_result() -> None:
+    log = frame(RESULT.to_document(), TOKEN)
+    done = {"phase": "Succeeded"}
+    assert judged(seen("Complete"), rank(0, done), log, rank(1, done)).result == RESULT
+    assert judged(seen("Complete"), rank(1, done), log).outcome is Outcome.DISRUPTED, "another's log is not read"
+
+
+def test_one_of_several_pods_that_fails_counts_although_the_others_are_deleted_for_it() -> None:
+    others = rank(0, {"phase": "Running"}, deletionTimestamp=CREATED)
+    found = judged(seen("Failed"), others, "", rank(1, ended(**KILLED)))
+    assert found == Judged(Outcome.LOST, "container task ended with OOMKilled (137)")
+
+
+def test_one_of_several_pods_that_the_cluster_takes_away_is_no_failure_whatever_the_others_say() -> None:
+    failed = rank(0, ended(exitCode=1, reason="Error", message="a node is gone"))
+    assert (
+        judged(seen("Failed"), failed, "", rank(1, disrupted_by("PreemptionByScheduler"))).outcome is Outcome.DISRUPTED
+    )
+    deleted = {"phase": "Running"}
+    both = [rank(number, dict(deleted), deletionTimestamp=CREATED) for number in (0, 1)]
+    assert judged(seen("Failed"), both[0], "", both[1]) == Judged(Outcome.DISRUPTED, "its pod was deleted")
 
 
 def test_a_result_is_read_between_progress_and_noise() -> None:

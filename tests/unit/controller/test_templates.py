@@ -19,8 +19,8 @@ from tests.unit.controller.templates import amount, defaults, templates
 NONE = PodTemplate()
 SHARED, DEVICES = ("cpu", "memory"), ("nvidia.com/gpu", "hugepages-2Mi")
 LISTS = ("node_affinity", "tolerations", "image_pull_secrets", "volumes")
-MAPS = ("node_selector", "annotations")
-TEXTS = ("runtime_class_name", "priority_class_name")
+MAPS = ("node_selector", "annotations", "nccl")
+TEXTS = ("runtime_class_name", "priority_class_name", "checkpoint_claim", "hf_home", "shared_memory", "scratch")
 
 quantities = st.sampled_from(["1", "500m", "2", "1Gi", "3000Mi"])
 sides = st.fixed_dictionaries({}, optional=dict.fromkeys((*SHARED, *DEVICES), quantities))
@@ -77,9 +77,14 @@ def test_the_default_is_read_as_the_chart_passes_it_on(default: PodTemplate) -> 
             {"annotations": {"container.apparmor.security.beta.kubernetes.io/task": "unconfined"}},
             'podTemplate.annotations["container.apparmor.security.beta.kubernetes.io/task"] chooses what a pod is',
         ),
+        ({"checkpointClaim": "mine"}, "podTemplate.checkpointClaim is mine, which holds the artifacts"),
         (
             {"resources": {"requests": {"memory": "1Gi"}, "limits": {"memory": "500M"}}},
             "podTemplate.resources.requests.memory is 1Gi, above its limit of 500M",
+        ),
+        (
+            {"scoringResources": {"requests": {"memory": "1Gi"}, "limits": {"memory": "500M"}}},
+            "podTemplate.scoringResources.requests.memory is 1Gi, above its limit of 500M",
         ),
     ],
 )  # fmt: skip
@@ -124,7 +129,9 @@ def test_a_field_that_the_search_sets_wins_and_the_default_fills_the_rest(
         theirs, ours, found = (getattr(one, name) for one in (default, own, both))
         assert set(found) == {*theirs, *ours}
         assert all(found[key] == ours.get(key, theirs.get(key)) for key in found)
-    assert {*MAPS, *LISTS, *TEXTS, "resources"} == set(PodTemplate.model_fields), "say how a new field is merged"
+    assert {*MAPS, *LISTS, *TEXTS, "resources", "scoring_resources"} == set(PodTemplate.model_fields), (
+        "say how a new field is merged"
+    )
 
 
 @given(one=templates)

@@ -72,7 +72,7 @@ def test_a_weight_of_zero_takes_a_benchmark_out() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{name: o, extends: math-v2}", "extends 'math-v2', which is no suite of this engine; math-v1 are"),
+        ("{name: o, extends: math-v2}", "extends 'math-v2', which is no suite of this engine; math-v1, sums-v1 are"),
         ("{name: o, extends: chains-v1}", "no suite of this engine"),
         ("{name: o, extends: math-v1, benchmarks: [{name: x, weight: 0.5}]}", "weights sum to 1.5, but must sum to 1"),
         (

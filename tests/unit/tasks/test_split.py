@@ -163,6 +163,29 @@ def test_what_no_child_leaves_is_refused(tmp_path: Path, what: str) -> None:
         Received(handover)("entry", work, LIMITS)
 
 
+def test_what_runs_the_child_can_be_another_one_and_its_files_are_handed_over(tmp_path: Path) -> None:
+    def leaves(entry: str, workdir: Path, limits: Limits, on_line: object = None) -> SandboxResult:
+        (workdir / "large").write_bytes(b"x" * 900)
+        (workdir / "link").symlink_to("/etc/passwd")
+        (workdir / "folder").mkdir()
+        os.mkfifo(workdir / "pipe")
+        return SandboxResult(True, "", 0, None, "", 1.0, 1.0, 1, ())
+
+    work, handover = tmp_path / "work", tmp_path / "handover"
+    work.mkdir()
+    (work / "given").write_text("ours")
+    for _ in range(2):  # a container that is started again finds what it left
+        with pytest.raises(Delivered):
+            Delivering(handover, leaves)("entry", work, LIMITS)
+        assert [path.name for path in (handover / "files").iterdir()] == ["large"]
+        for name in ("large", "link", "pipe"):
+            (work / name).unlink()
+        (work / "folder").rmdir()
+    (tmp_path / "judge").mkdir()
+    assert Received(handover)("entry", tmp_path / "judge", LIMITS).ok
+    assert (tmp_path / "judge" / "large").read_bytes() == b"x" * 900
+
+
 def test_text_of_the_account_is_cleaned(tmp_path: Path) -> None:
     handover, work = handed_over(tmp_path, {}, reason="\x1b[2Jgone", in_force=["seccomp", "magic"])
     result = Received(handover)("entry", work, LIMITS)

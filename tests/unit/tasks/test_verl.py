@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from poise_lib.evaluation.verl.training import ENTRY
 from poise_lib.sandbox import Limits, SandboxResult
 from poise_lib.tasks import handlers, verl
 from poise_lib.tasks.context import Fault, TaskContext
-from poise_lib.tasks.protocol import TaskKind, TaskRequest
+from poise_lib.tasks.protocol import FrameReader, TaskKind, TaskRequest
 
 TENSORS = {"a": torch.full((2, 3), 0.5), "b": torch.arange(4.0)}
 
@@ -181,3 +183,33 @@ def test_checkpoints_are_needed_until_the_run_is_over(tmp_path: Path, account: s
     (tmp_path / j.ACCOUNT_FILE).write_text(account)
     assert verl.is_over(tmp_path) is over
     assert verl.is_over(tmp_path / "nothing") is False
+
+
+@pytest.mark.skipif(find_spec("verl") is not None, reason="VeRL is installed here")
+def test_three_containers_say_the_same_and_leave_the_checkpoints(tmp_path: Path, settings: dict[str, Any]) -> None:
+    """The untrusted one cannot begin: its account goes through the hand-over, and what was trained before stays."""
+    request = training(settings)
+    kept = tmp_path / "checkpoints" / request.digest.removeprefix("sha256:")[:16]
+    kept.mkdir(parents=True)
+    handover, store = tmp_path / "handover", tmp_path / "store"
+    (tmp_path / "request.json").write_text(request.model_dump_json(by_alias=True))
+
+    def task(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "poise_lib.tasks", "--request", tmp_path / "request.json", *arguments]
+        return subprocess.run(
+            [*command, "--checkpoints", tmp_path / "checkpoints"], capture_output=True, text=True, check=True
+        )
+
+    task("--store", store, "--look-up", handover)
+    task("--hand-over", handover)
+    assert (handover / "files" / j.ACCOUNT_FILE).is_file()
+    assert not (handover / "files" / "run").exists()
+    reader = FrameReader("e" * 32)
+    for line in task("--store", store, "--attempt", "e" * 32, "--handed-over", handover).stdout.splitlines():
+        reader.feed(line)
+    assert reader.accepted is not None
+    assert reader.accepted.fault is not None
+    assert reader.accepted.fault.reason == "EngineMissing"
+    assert "VeRL is not installed" in reader.accepted.fault.message
+    assert ArtifactStore(store).result(request.digest) is None, "a machine can be mended"
+    assert kept.is_dir()

@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from poise_lib.errors import CandidateError, EngineError, InvalidInputError
+from poise_lib.evaluation.verl.adapter.ray_nodes import ADDRESS_VARIABLE, shared_environment
 from poise_lib.evaluation.verl.adapter.required import hydra, required_overrides
 from poise_lib.evaluation.verl.adapter.spec import load, read_spec
 from poise_lib.evaluation.verl.composing import composed
 
 FAILURE_VARIABLE: Final = "POISE_VERL_FAILURE"
-RAY_ADDRESS_VARIABLE: Final = "POISE_RAY_ADDRESS"
+RAY_ADDRESS_VARIABLE: Final = ADDRESS_VARIABLE
 """Where it is set, a Ray cluster runs already, over several nodes; the driver joins it."""
 _KINDS: Final = ((CandidateError, "candidate"), (InvalidInputError, "settings"))
 
@@ -45,6 +46,8 @@ def join_cluster(config: Any, address: str | None) -> None:
         for own in ("num_cpus", "num_gpus", "object_store_memory", "include_dashboard"):
             ray_init.pop(own, None)
         ray_init.address = address
+        # The processes on other nodes were started without what the ones here inherit.
+        ray_init.runtime_env = {"env_vars": shared_environment(os.environ)}
 
 
 class CandidateRunner:

@@ -29,7 +29,7 @@ _SAME_PROTOCOL = {Fidelity.FULL: (Fidelity.FULL, Fidelity.CONFIRM), Fidelity.CON
 
 
 def gpus_of(run: Evaluation) -> int:
-    """GPUs of a run; 0 for the engine, and on the platform, that has none."""
+    """GPUs of a run; 0 for one on processors."""
     return _gpus(run.spec.engine, run.spec.verl)
 
 

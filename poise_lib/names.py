@@ -89,6 +89,17 @@ REASON_GPU_MISSING: Final = "GPUMissing"
 REASON_GPU_TOO_SMALL: Final = "GPUTooSmall"
 REASON_SETTINGS_INVALID: Final = "SettingsInvalid"
 """VeRL does not take an override, or the values do not go together."""
+ENGINE_UNUSABLE: Final = frozenset(
+    {
+        REASON_ENGINE_MISSING,
+        REASON_MODEL_MISSING,
+        REASON_DATA_INVALID,
+        REASON_GPU_MISSING,
+        REASON_GPU_TOO_SMALL,
+        REASON_SETTINGS_INVALID,
+    }
+)
+"""What keeps every candidate from being trained or scored, and no candidate is to blame for."""
 REASON_EVALUATION_FAILED: Final = "EvaluationFailed"
 REASON_LITERATURE_INVALID: Final = "LiteratureInvalid"
 REASON_LLM_FAILED: Final = "LLMFailed"

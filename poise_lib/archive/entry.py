@@ -8,11 +8,22 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from poise_lib.names import EARLY_STOPS, REASON_COLLAPSED, REASON_TRAINING_FAILED, REASON_VERIFICATION_FAILED
+from poise_lib.names import (
+    EARLY_STOPS,
+    REASON_COLLAPSED,
+    REASON_TIME_LIMIT_REACHED,
+    REASON_TRAINING_FAILED,
+    REASON_VERIFICATION_FAILED,
+)
 from poise_lib.resources.base import Model
 from poise_lib.resources.candidate import CandidatePhase, Component, Reflection
 
-OWN_FAULTS = frozenset({REASON_VERIFICATION_FAILED, REASON_TRAINING_FAILED, REASON_COLLAPSED}) | EARLY_STOPS
+OWN_FAULTS = EARLY_STOPS | {
+    REASON_VERIFICATION_FAILED,
+    REASON_TRAINING_FAILED,
+    REASON_COLLAPSED,
+    REASON_TIME_LIMIT_REACHED,
+}
 """The reasons for which a candidate ends unscored that say something about its algorithm; see :attr:`Entry.at_fault`."""
 
 
@@ -53,6 +64,7 @@ class Entry(Model):
           it behaves as its parent, for then the change is none.
         * TrainingFailed: it raised, left the finite numbers, did not learn at all, or hit a limit of time or memory.
         * Collapsed: after the probe run it scored far below the baseline.
+        * TimeLimitReached: its training took longer than ``evaluation.verl.timeLimit``.
         * NonFinite, KLBlowUp, EntropyCollapse, FormatCollapse, Hopeless: its training was ended early.
 
         It does not count when nothing was judged, or when others may be to blame:

@@ -54,7 +54,7 @@ class Watch:
 
     Args:
         settings: the rules.
-        steps: that the run would have.
+        steps: that the run would have; 0 where that is not known, and then no run is hopeless.
         reference: the parent's trajectory, or empty.
     """
 
@@ -74,7 +74,8 @@ class Watch:
             found = rule(step)
             if found is not None:
                 reason, message = found
-                return Stop(reason, f"ended after step {step + 1} of {self._steps}: {message}", step + 1)
+                of = f" of {self._steps}" if self._steps else ""
+                return Stop(reason, f"ended after step {step + 1}{of}: {message}", step + 1)
         return None
 
     def _take(self, record: Mapping[str, float]) -> int:

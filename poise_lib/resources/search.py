@@ -48,7 +48,7 @@ from poise_lib.resources.search_status import (
 )
 from poise_lib.resources.suites import SUITES, suites_of
 from poise_lib.resources.template import PodTemplate
-from poise_lib.resources.verl import VerlSettings
+from poise_lib.resources.verl import Platform, VerlSettings
 
 __all__ = [
     "FIXED_FIELDS",
@@ -298,7 +298,7 @@ class Budget(Model):
         None,
         gt=0.0,
         le=1e9,
-        description="GPU hours (GPUs times wall time) of training and scoring by engine verl, confirmation included; no "
+        description="GPU hours (GPUs times wall time) of training and scoring by engine verl on platform cuda, confirmation included; no "
         "cap when missing. No training starts that is expected to exceed it.",
     )
 
@@ -371,10 +371,10 @@ def _metric_rules() -> list[JsonValue]:
 
 
 _IDLE_GPU_HOURS = (
-    "budget.gpuHours caps engine verl, and engine nano uses no GPU; remove it, or set evaluation.engine: verl"
+    "budget.gpuHours caps engine verl on platform cuda, and this search uses no GPU; remove budget.gpuHours"
 )
 _IDLE_GPU_HOURS_RULE: JsonValue = {
-    "rule": "!has(self.budget.gpuHours) || self.evaluation.engine == 'verl'",
+    "rule": "!has(self.budget.gpuHours) || (has(self.evaluation.verl) && self.evaluation.verl.platform == 'cuda')",
     "message": _IDLE_GPU_HOURS,
 }
 
@@ -414,7 +414,8 @@ class SearchSpec(Model):
 
     @model_validator(mode="after")
     def _gpus_to_count(self) -> SearchSpec:
-        if self.budget.gpu_hours is not None and self.evaluation.engine is not Engine.VERL:
+        settings = self.evaluation.verl
+        if self.budget.gpu_hours is not None and (settings is None or settings.platform is not Platform.CUDA):
             raise ValueError(_IDLE_GPU_HOURS)
         return self
 

@@ -10,7 +10,7 @@ import re
 from typing import Literal, TypeVar
 
 from poise_lib.evaluation.trajectory import ACCURACY, CANDIDATE_PREFIX, STEP
-from poise_lib.names import ANNOTATION_DIGEST, REASON_EVALUATION_FAILED, REASON_TRAINING_FAILED
+from poise_lib.names import ANNOTATION_DIGEST, ENGINE_UNUSABLE, REASON_EVALUATION_FAILED, REASON_TRAINING_FAILED
 from poise_lib.resources import Candidate, Evaluation
 from poise_lib.resources.early_stop import EarlyStopping
 from poise_lib.resources.evaluation import FINAL_EVALUATION_PHASES, Engine, EvaluationPhase, EvaluationStatus, Fidelity
@@ -177,6 +177,8 @@ def _train(evaluation: Evaluation, candidate: Candidate, source: str, observed: 
     match step(observed, TaskKind.TRAIN, f"{evaluation.metadata.name}-train", document, TrainOutput):
         case Done(result):
             return _trained(evaluation, result, observed)
+        case GivenUp(fault) if fault.reason in ENGINE_UNUSABLE:
+            return _update(evaluation, reason=fault.reason, message=fault.message)
         case GivenUp(fault):
             seconds = _fault_seconds(evaluation, TaskKind.TRAIN, observed)
             return _fail(evaluation, fault, **lost, **seconds)
@@ -195,7 +197,26 @@ def _train(evaluation: Evaluation, candidate: Candidate, source: str, observed: 
 
 def begin(evaluation: Evaluation) -> list[Action]:
     """Training is running, or starts now."""
-    return _update(evaluation, phase=EvaluationPhase.TRAINING)
+    return _update(evaluation, phase=EvaluationPhase.TRAINING, reason="", message="")
+
+
+def engine_trouble(observed: Observed) -> TaskFault | None:
+    """Why the engine can be used for no candidate, as a task has found: nothing is to start until that is mended.
+
+    The fault is not kept, and neither the Evaluation nor its candidate has failed: the task is started again once the shell
+    no longer has its result.
+    """
+    if observed.search.spec.evaluation.engine is not Engine.VERL:
+        return None
+    for name, run in sorted(observed.evaluations.items()):
+        if run.status.phase in FINAL_EVALUATION_PHASES:
+            continue
+        kind = TaskKind.TRAIN if run.status.policy is None else TaskKind.SCORE
+        task = observed.peek(f"{name}-{kind.value}")
+        fault = task.result.fault if task is not None and task.result is not None else None
+        if fault is not None and fault.reason in ENGINE_UNUSABLE:
+            return fault.model_copy(update={"message": f"{name}: {fault.message}"})
+    return None
 
 
 def _refused(evaluation: Evaluation, observed: Observed) -> TaskFault | None:
@@ -214,10 +235,10 @@ def _trained(evaluation: Evaluation, result: TrainOutput, observed: Observed) ->
     ending = result.ended
     if ending is None and result.policy is None:
         ending = Ending(reason=REASON_TRAINING_FAILED, message="training left no weights")
-    outcome: dict[str, object] = {"phase": EvaluationPhase.SCORING}
+    outcome: dict[str, object] = {"phase": EvaluationPhase.SCORING, "reason": "", "message": ""}
     probe = evaluation.spec.engine is Engine.VERL and evaluation.spec.fidelity is Fidelity.PROBE
     if probe and not observed.search.spec.evaluation.probe:
-        outcome = {"phase": EvaluationPhase.COMPLETE, "message": "trained; a probe of verification is not scored"}
+        outcome |= {"phase": EvaluationPhase.COMPLETE, "message": "trained; a probe of verification is not scored"}
     if ending is not None:
         message = f"{ending.reason}: {ending.message}"  # Events show nothing but the message
         outcome = {"phase": EvaluationPhase.FAILED, "reason": ending.reason, "message": message[:2000]}
@@ -249,10 +270,14 @@ def _score(evaluation: Evaluation, policy: str, observed: Observed) -> list[Acti
             return _update(
                 evaluation,
                 phase=EvaluationPhase.COMPLETE,
+                reason="",
+                message="",
                 metrics=result.metrics,
                 records=result.records,
                 score_seconds=result.seconds,
             )
+        case GivenUp(fault) if fault.reason in ENGINE_UNUSABLE:
+            return _update(evaluation, reason=fault.reason, message=fault.message)
         case GivenUp(fault):
             seconds = _fault_seconds(evaluation, TaskKind.SCORE, observed)
             return _fail(evaluation, fault, **lost, **seconds)

@@ -18,6 +18,7 @@ from poise_lib.names import REASON_GPU_BUDGET_SPENT
 from poise_lib.resources import Evaluation
 from poise_lib.resources.evaluation import Engine, EvaluationPhase, Fidelity
 from poise_lib.resources.gpu import GPULedger
+from poise_lib.resources.verl import Platform, VerlSettings
 from poise_lib.search.actions import StartTask
 from poise_lib.search.observed import Observed
 from poise_lib.tasks.protocol import TaskFault, TaskKind
@@ -28,8 +29,13 @@ _SAME_PROTOCOL = {Fidelity.FULL: (Fidelity.FULL, Fidelity.CONFIRM), Fidelity.CON
 
 
 def gpus_of(run: Evaluation) -> int:
-    """GPUs of a run; 0 for the engine, and on the platform, that has none."""
-    return run.spec.verl.cards if run.spec.engine is Engine.VERL and run.spec.verl is not None else 0
+    """GPUs of a run; 0 for one on processors."""
+    return _gpus(run.spec.engine, run.spec.verl)
+
+
+def _gpus(engine: Engine, settings: VerlSettings | None) -> int:
+    on_gpus = engine is Engine.VERL and settings is not None and settings.platform is Platform.CUDA
+    return settings.gpus if on_gpus and settings is not None else 0
 
 
 def gpu_seconds(run: Evaluation) -> float:
@@ -41,7 +47,8 @@ def gpu_seconds(run: Evaluation) -> float:
 
 def counted(observed: Observed) -> GPULedger | None:
     """The ledger with everything that has ended; None for a search that uses no GPUs."""
-    if observed.search.spec.evaluation.engine is not Engine.VERL:
+    settings = observed.search.spec.evaluation
+    if not _gpus(settings.engine, settings.verl):
         return None
     old = observed.search.status.gpus or GPULedger()
     told = round(sum(gpu_seconds(run) for run in _sorted(observed)), 3)

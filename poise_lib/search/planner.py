@@ -22,7 +22,7 @@ from poise_lib.resources.search import SearchPhase, SearchStatus
 from poise_lib.search.actions import Action, Create, StartTask, Update
 from poise_lib.search.candidates import plan_candidate
 from poise_lib.search.confirming import plan_confirmation
-from poise_lib.search.evaluations import begin, plan_evaluation
+from poise_lib.search.evaluations import begin, engine_trouble, plan_evaluation
 from poise_lib.search.gpus import admitted, begun, gpus_of
 from poise_lib.search.model import check_model, distil, told
 from poise_lib.search.naming import candidate_name
@@ -32,6 +32,11 @@ from poise_lib.search.rounds import baseline_candidate, plan_rounds
 from poise_lib.search.spending import reserved
 from poise_lib.search.status import best, search_status, verdict_sentence
 from poise_lib.tasks.protocol import TaskKind
+
+_ONCE_MENDED = (
+    "No candidate can be trained or scored like this. Once it is mended, run the search again; in a cluster delete the Job of "
+    "that Evaluation. Everything finished is kept"
+)
 
 _LAST = {TaskKind.TRAIN: 1}
 """Training is started after everything else, because what is short unblocks more."""
@@ -56,7 +61,8 @@ def plan(observed: Observed) -> tuple[Action, ...]:
     more, status = _plan_search(observed)
     actions += more
     changes: list[Action] = [action for action in actions if not isinstance(action, StartTask)]
-    starts = [action for action in actions if isinstance(action, StartTask)]
+    trouble = engine_trouble(observed)
+    starts = [action for action in actions if isinstance(action, StartTask) and trouble is None]
     wanted = {action.request.name for action in starts}
     gpus, affordable = _affordable(starts, observed)
     ledger, going = reserved(observed, status.ledger, asked.names, wanted, affordable)
@@ -87,6 +93,9 @@ def _affordable(starts: list[StartTask], observed: Observed) -> tuple[GPULedger 
 
 def _plan_search(observed: Observed) -> tuple[list[Action], SearchStatus]:
     """The search's own next step, and the status that it should have."""
+    trouble = engine_trouble(observed)
+    if trouble is not None:
+        return [], search_status(observed, SearchPhase.FAILED, trouble.reason, f"{trouble.message}. {_ONCE_MENDED}")
     gate = check_model(observed)
     if gate.stop is not None:
         return [], search_status(observed, SearchPhase.FAILED, gate.stop.reason, gate.stop.message)

@@ -196,7 +196,13 @@ CASES = (
         ".spec",
         "budget.gpuHours caps engine verl",
         (merged(_on_verl("Search"), _spec(budget={"candidates": 4, "gpuHours": 0.5})),),
-        (_spec(budget={"candidates": 4, "gpuHours": 0.5}),),
+        (
+            _spec(budget={"candidates": 4, "gpuHours": 0.5}),
+            merged(
+                _on_verl("Search", platform="cpu", rollout={"engine": "hf"}),
+                _spec(budget={"candidates": 4, "gpuHours": 0.5}),
+            ),
+        ),
     ),
     Case(
         "Search",

@@ -16,7 +16,7 @@ from poise_lib.resources.evaluation import EvaluationPhase
 from poise_lib.resources.search import SearchPhase
 from poise_lib.search import Observed, TaskObservation, TaskState, plan
 from poise_lib.tasks.protocol import TaskFault, TaskKind, TaskRequest, TaskResult
-from tests.unit.search.test_verl import curved, verl_search
+from tests.unit.search.test_verl import VERL, curved, verl_search
 from tests.unit.search.world import World, make_search
 
 GPUS = 8
@@ -273,9 +273,21 @@ def test_what_was_deleted_or_begun_anew_stays_counted() -> None:
     assert after.counted_seconds == pytest.approx(before.counted_seconds - gone)
 
 
-def test_a_cap_is_of_no_use_to_the_engine_that_needs_no_gpu() -> None:
-    with pytest.raises(ValueError, match=r"budget\.gpuHours caps engine verl.*remove it"):
-        make_search(budget={"candidates": 2, "gpuHours": 3.0})
+ON_PROCESSORS: dict[str, Any] = {"verl": {**VERL, "platform": "cpu", "rollout": {"engine": "hf"}}}
+
+
+def test_a_cap_is_of_no_use_where_there_is_no_gpu() -> None:
+    budget = {"candidates": 2, "gpuHours": 3.0}
+    for refused in (lambda: make_search(budget=budget), lambda: verl_search(ON_PROCESSORS, budget=budget)):
+        with pytest.raises(ValueError, match=r"budget\.gpuHours caps engine verl on platform cuda.*remove"):
+            refused()
+
+
+def test_a_search_by_verl_on_processors_counts_no_gpu_hours() -> None:
+    world = World(verl_search(ON_PROCESSORS, budget={"candidates": 2}))
+    world.run(random.Random(0))
+    assert world.search.status.phase is SearchPhase.COMPLETE
+    assert world.search.status.gpus is None
 
 
 def test_a_run_that_has_ended_but_is_not_in_its_status_yet_is_still_set_aside() -> None:

@@ -54,6 +54,14 @@ def ending(when: str, reason: str = "NonFinite", respond: Answer = curved) -> An
     return answered
 
 
+def low_baseline(request: TaskRequest) -> TaskResult:
+    """The same with a baseline that others beat, so that there is something to confirm."""
+    result = curved(request)
+    if request.kind is TaskKind.SCORE and request.name.startswith("s-000-0") and result.output is not None:
+        result.output["metrics"] = dict.fromkeys(result.output["metrics"], 1.0)
+    return result
+
+
 class Inputs(World):
     """A world that remembers what tasks were given."""
 
@@ -260,13 +268,63 @@ def test_an_implementer_without_a_repair_ends_the_candidate_with_the_probe_s_rea
 def test_a_probe_that_fails_through_no_fault_of_the_candidate_is_no_finding() -> None:
     def broken(request: TaskRequest) -> TaskResult:
         if request.name == "s-001-0-probe-0-train":
-            return TaskResult(fault=TaskFault(reason="DataMissing", message="train.jsonl is not there"))
+            return TaskResult(fault=TaskFault(reason="TaskFailed", message="nobody knows why"))
         return failing_probe()(request)
 
     world = finished(World(verl_search(), broken))
     candidate = world.candidates["s-001-0"]
-    assert (candidate.status.phase, candidate.status.reason) == (CandidatePhase.FAILED, "DataMissing")
+    assert (candidate.status.phase, candidate.status.reason) == (CandidatePhase.FAILED, "TaskFailed")
     assert "s-001-0-implement-2" not in world.started
+
+
+class Mended(World):
+    """A world in which an engine is unusable until it is mended; such faults are kept in no store."""
+
+    def finish(self, name: str) -> None:
+        request = self.running[name]
+        super().finish(name)
+        if self.results[name].fault is not None:
+            del self.store[request.digest]
+
+
+@pytest.mark.parametrize(
+    ("where", "reason"),
+    [
+        ("s-000-0-probe-0-train", "ModelMissing"),
+        ("s-001-0-full-0-train", "GPUMissing"),
+        ("s-001-1-full-0-score", "DataInvalid"),
+        ("s-000-0-confirm-500-train", "EngineMissing"),
+    ],
+)
+def test_an_engine_that_cannot_be_used_stops_the_search_blames_nobody_and_lets_it_go_on(
+    where: str, reason: str
+) -> None:
+    def broken(request: TaskRequest) -> TaskResult:
+        if request.name == where:
+            return TaskResult(fault=TaskFault(reason=reason, message="it is not there"))
+        return low_baseline(request)
+
+    world = Mended(verl_search(), broken)
+    finished(world)
+    status = world.search.status
+    assert status.phase is SearchPhase.FAILED
+    failed = next(item for item in status.conditions if item.type == "Failed")
+    name = where.rsplit("-", 1)[0]
+    assert failed.reason == reason
+    assert failed.message.startswith(f"{name}: it is not there. ")
+    assert world.evaluations[name].status.reason == reason
+    assert world.evaluations[name].status.phase not in (EvaluationPhase.FAILED, EvaluationPhase.COMPLETE)
+    assert not [item for item in world.candidates.values() if item.status.reason == reason]
+
+    world.respond = low_baseline
+    world.crash()  # the same command again
+    finished(world)
+    assert world.search.status.phase is SearchPhase.COMPLETE
+    assert (world.evaluations[name].status.reason, world.evaluations[name].status.phase) == (
+        "",
+        EvaluationPhase.COMPLETE,
+    )
+    assert digest(world) == digest(finished(World(verl_search(), low_baseline)))
 
 
 def test_a_baseline_whose_probe_fails_ends_the_search_and_says_why() -> None:

@@ -79,8 +79,7 @@ def trl(steps: int, seed: int, mark: Mark) -> None:
     with tempfile.TemporaryDirectory() as folder:
         base = tiny.make_base(Path(folder) / "base", seed)
         rows = [
-            {"prompt": [{"role": "user", "content": f"{a}+{b}="}], "answer": str(a + b)}
-            for a, b in tiny.sums().train
+            {"prompt": [{"role": "user", "content": f"{a}+{b}="}], "answer": str(a + b)} for a, b in tiny.sums().train
         ]
 
         def reward(completions: list[Any], answer: list[str], **_: object) -> list[float]:

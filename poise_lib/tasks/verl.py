@@ -1,7 +1,7 @@
 """Train and score with VeRL: from documents to :mod:`poise_lib.evaluation.verl`, and what its failures mean.
 
-A fault is what the input leads to; one that mending the machine helps against is not kept, so that the same task may
-succeed afterwards.  An accident (a process of Ray's that died) is neither: it is raised, and the attempt is repeated,
+What keeps a run from beginning (the machine, data, the VeRL that is installed) is a fault that is not kept, so that the
+same task may succeed once it is mended.  An accident (a process of Ray's that died) is neither: it is raised, and the attempt is repeated,
 which goes on from the last checkpoint.
 """
 
@@ -51,7 +51,7 @@ def train(task: d.TrainInput, context: TaskContext) -> d.TrainOutput:
     try:
         report = train_with_verl(asked, context.workdir / "train", on_progress, context.outside)
     except Unusable as error:
-        raise Fault(error.reason, str(error), keep=error.reason == REASON_SETTINGS_INVALID) from error
+        raise Fault(error.reason, str(error), keep=False) from error
     ended = report.ended
     return d.TrainOutput(
         policy=context.keep_file(report.policy) if report.policy is not None else None,

@@ -95,7 +95,10 @@ def test_rules_cover_what_the_models_check_across_fields() -> None:
         for path, schema in nodes(schema_of(kind))
         if "x-kubernetes-validations" in schema
     }
-    maps = ("resources.requests", "resources.limits", "nodeSelector", "annotations")
+    maps = (
+        *("resources.requests", "resources.limits", "scoringResources.requests", "scoringResources.limits"),
+        *("nodeSelector", "annotations", "nccl"),
+    )
     assert set(rules) == {
         *(("Search", f".spec.evaluation.template.{name}") for name in maps),  # how their keys are written
         ("Search", ".spec"),
@@ -107,10 +110,12 @@ def test_rules_cover_what_the_models_check_across_fields() -> None:
         ("Search", ".spec.proposer"),
         ("Search", ".spec.proposer.llm.literature"),
         ("Search", ".spec.evaluation"),
+        ("Search", ".spec.evaluation.earlyStopping.hopeless"),
         ("Search", ".spec.evaluation.verl"),
         ("Search", ".spec.evaluation.verl.overrides"),
         ("Candidate", ".spec"),
         ("Evaluation", ".spec"),
+        ("Evaluation", ".spec.earlyStopping.hopeless"),
         ("Evaluation", ".spec.verl"),
         ("Evaluation", ".spec.verl.overrides"),
     }

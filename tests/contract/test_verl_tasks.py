@@ -163,7 +163,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def test_an_override_that_verl_does_not_know_is_a_fault_for_good(base: tiny.TinyBase, tmp_path: Path) -> None:
+def test_an_override_that_verl_does_not_know_is_a_fault(base: tiny.TinyBase, tmp_path: Path) -> None:
     wrong = {"overrides": {"trainer.no_such_setting": "1"}}
     result = Places(tmp_path, training(base, settings=wrong)).judged()
     assert result.fault is not None

@@ -131,6 +131,10 @@ def train(
         raise EngineError(f"training {asked.name} with VeRL: {result.reason}")
     account, trajectory = _account(workdir), _trajectory(workdir)
     match account.kind:
+        case "unusable" if trajectory:
+            raise EngineError(
+                f"training {asked.name} with VeRL: its account says that it never began, and there are steps"
+            )
         case "unusable":
             raise Unusable(Problem(account.reason or REASON_ENGINE_MISSING, account.message))
         case "lost":

@@ -111,6 +111,15 @@ def test_nothing_ends_a_run_when_early_stopping_is_off() -> None:
     assert run(broken, enabled=False) is None
 
 
+def test_at_the_last_step_only_what_is_not_finite_ends_a_run() -> None:
+    collapsed = records(entropy=[0.5, *[0.001] * 5])
+    assert run(collapsed, 6) is None
+    assert run(collapsed, 7) is not None
+    stop = run(records(loss=[0.1, math.nan]), 2)
+    assert stop is not None
+    assert stop.message == "ended after step 2 of 2: actor/pg_loss is nan"
+
+
 def test_broken_goes_before_hopeless() -> None:
     parent = records(accuracy=[0.9] * 4)
     stop = run(records(accuracy=[0.9, 0.0, 0.0, 0.0], loss=[0.0, 0.0, 0.0, math.nan]), 8, parent)

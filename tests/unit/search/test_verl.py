@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from typing import Any
 
@@ -10,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poise_lib.archive.digest import archive_digest
+from poise_lib.evaluation.stopping import Watch
 from poise_lib.evaluation.trajectory import ACCURACY, STEP
 from poise_lib.resources import Search
 from poise_lib.resources.candidate import CandidatePhase
+from poise_lib.resources.early_stop import EarlyStopping
 from poise_lib.resources.evaluation import EvaluationPhase
 from poise_lib.resources.search import SearchPhase
 from poise_lib.tasks.protocol import TaskFault, TaskKind, TaskRequest, TaskResult
@@ -341,3 +344,40 @@ def test_neither_order_nor_crashes_change_the_archive(order: int, broken: str) -
     world.run(random.Random(order), crash=0.1, lose=0.05)
     other = World(verl_search(budget={**budget, "concurrent": 1}), ending(broken))
     assert digest(world) == digest(finished(other))
+
+
+def watched(request: TaskRequest) -> TaskResult:
+    """Training of eight steps at an accuracy that the source decides, ended by the real rules."""
+    result = answer(request)
+    if request.kind is not TaskKind.TRAIN or result.output is None:
+        return result
+    level = int.from_bytes(hashlib.sha256(request.input["source"].encode()).digest()[:2], "big") / 2**16
+    watch = Watch(EarlyStopping.model_validate(request.input["stopping"]), 8, request.input.get("reference", ()))
+    trajectory: list[dict[str, float]] = []
+    for step in range(8):
+        trajectory.append({STEP: float(step), ACCURACY: level})
+        stop = watch.see(trajectory[-1])
+        if stop is not None:
+            result.output["ended"] = {"reason": stop.reason, "message": stop.message, "step": stop.step}
+            break
+    result.output["trajectory"] = trajectory
+    return result
+
+
+@given(order=st.integers(0, 2**32))
+@settings(max_examples=8, deadline=None)
+def test_runs_that_are_hopeless_against_their_parents_are_the_same_in_any_order(order: int) -> None:
+    budget = {"candidates": 10, "concurrent": 3, "attempts": 10}
+    world = World(verl_search(budget=budget), watched)
+    world.run(random.Random(order), crash=0.05, lose=0.05)
+    other = finished(World(verl_search(budget={**budget, "concurrent": 1}), watched))
+    assert digest(world) == digest(other)
+    ended = {run.metadata.name for run in other.evaluations.values() if run.status.reason == "Hopeless"}
+    assert ended
+    assert ended == {run.metadata.name for run in world.evaluations.values() if run.status.reason == "Hopeless"}
+    for name in ended:
+        run = other.evaluations[name]
+        parent = other.candidates[run.spec.candidate].spec.parents[0]
+        above = other.evaluations[f"{parent}-full-{run.spec.seed}"].status.trajectory[0][ACCURACY]
+        assert run.status.trajectory[0][ACCURACY] < above - 0.1
+        assert len(run.status.trajectory) == 4, "half of eight steps"

@@ -50,14 +50,14 @@ def training(verl: dict[str, Any] | None) -> TaskRequest:
 class Leaves:
     """A run that leaves what it is told to, as VeRL's process does."""
 
-    def __init__(self, account: dict[str, Any], tensors: dict[str, torch.Tensor] | None = None) -> None:
-        self.account, self.tensors = account, tensors
+    def __init__(self, account: dict[str, Any], tensors: dict[str, torch.Tensor] | None = None, steps: int = 3) -> None:
+        self.account, self.tensors, self.steps = account, tensors, steps
         self.job: dict[str, Any] = {}
 
     def __call__(self, entry: str, workdir: Path, limits: Limits, on_line: Any = None) -> SandboxResult:
         assert entry == ENTRY
         self.job = json.loads((workdir / j.JOB_FILE).read_text())
-        records = [{"training/global_step": float(step), "critic/score/mean": 0.1 * step} for step in range(3)]
+        records = [{"training/global_step": float(step), "critic/score/mean": 0.1 * step} for step in range(self.steps)]
         for record in records:
             on_line(json.dumps({"steps": 9, "record": record}))
         on_line("something else")
@@ -123,13 +123,18 @@ def test_an_accident_is_no_result(tmp_path: Path, settings: dict[str, Any]) -> N
         handled(tmp_path, training(settings), Leaves({"kind": "lost", "message": "a worker died"}))
 
 
-@pytest.mark.parametrize(("reason", "kept"), [("GPUMissing", False), ("DataInvalid", False), ("SettingsInvalid", True)])
-def test_what_keeps_a_run_from_beginning_is_a_fault(
-    tmp_path: Path, settings: dict[str, Any], reason: str, kept: bool
-) -> None:
+@pytest.mark.parametrize("reason", ["GPUMissing", "DataInvalid", "SettingsInvalid"])
+def test_what_keeps_a_run_from_beginning_is_a_fault(tmp_path: Path, settings: dict[str, Any], reason: str) -> None:
+    run = Leaves({"kind": "unusable", "reason": reason, "message": "say what"}, steps=0)
     with pytest.raises(Fault, match="say what") as caught:
-        handled(tmp_path, training(settings), Leaves({"kind": "unusable", "reason": reason, "message": "say what"}))
-    assert (caught.value.reason, caught.value.keep) == (reason, kept)
+        handled(tmp_path, training(settings), run)
+    assert (caught.value.reason, caught.value.keep) == (reason, False)
+
+
+def test_a_run_that_has_begun_cannot_blame_the_machine(tmp_path: Path, settings: dict[str, Any]) -> None:
+    """Or a candidate could stop a whole search."""
+    with pytest.raises(EngineError, match="says that it never began, and there are steps"):
+        handled(tmp_path, training(settings), Leaves({"kind": "unusable", "reason": "GPUMissing", "message": "m"}))
 
 
 def test_a_base_that_is_not_there(tmp_path: Path, settings: dict[str, Any]) -> None:

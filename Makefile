@@ -17,7 +17,7 @@ INSTALL = $(call pip,$(VENV)) --constraint constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test images e2e faults verl cluster-demo lint format generate bench constraints clean
+.PHONY: help demo test images e2e e2e-verl faults verl cluster-demo lint format generate bench constraints clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -33,6 +33,9 @@ images: $(VENV)/.installed-dev ## Build the images that the next two run (needs 
 
 e2e: $(VENV)/.installed-dev ## Run the operator in a real cluster (needs root and KUBEBUILDER_ASSETS; see CONTRIBUTING.md)
 	POISE_IMAGES=$(CURDIR)/$(VENV)/images $(BIN)/python -m pytest -n 0 -m e2e
+
+e2e-verl: $(VENV)/.installed-dev ## Train with VeRL in pods of a real cluster, on one and on two nodes (needs what e2e needs; builds a third image)
+	POISE_IMAGES=$(CURDIR)/$(VENV)/images $(BIN)/python -m pytest -n 0 -m e2e_verl
 
 faults: $(VENV)/.installed-dev ## Kill what can be killed while a search runs in a real cluster (needs what e2e needs)
 	POISE_IMAGES=$(CURDIR)/$(VENV)/images $(BIN)/python -m pytest -n 0 -m faults

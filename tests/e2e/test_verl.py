@@ -19,7 +19,7 @@ from tests.kube.client import Document, namespaced
 from tests.kube.controller import eventually
 from tests.kube.project_images import TAG, TRAINER, build_images
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+pytestmark = [pytest.mark.e2e_verl, pytest.mark.xdist_group("e2e")]
 
 T = TypeVar("T")
 PATIENCE: Final = 600.0

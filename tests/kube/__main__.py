@@ -63,11 +63,11 @@ def down(state: Path) -> None:
 def images(folder: Path) -> None:
     """Build the project's images as docker archives in a folder."""
     from tests.kube.images import BuildError
-    from tests.kube.project_images import DOCKERFILES, build_images
+    from tests.kube.project_images import build_images
 
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        for archive in build_images(folder, tuple(DOCKERFILES)):
+        for archive in build_images(folder):
             click.echo(archive)
     except (MissingError, BuildError) as error:
         raise click.ClickException(str(error)) from None

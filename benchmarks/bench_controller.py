@@ -184,6 +184,7 @@ def parse() -> argparse.Namespace:
         "--candidates", type=int, nargs="*", help="sizes of archives (1000 10000); none leaves them out"
     )
     parser.add_argument("--one", type=int, help="candidates of the single search (25); 0 leaves it out")
+    parser.add_argument("--each", type=int, help="candidates of each of many searches (3)")
     parser.add_argument("--task-seconds", type=float, help="how long a task takes when there are many searches (30)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write the figures here")

@@ -49,9 +49,7 @@ def test_vllm_scores_what_transformers_scores(tmp_path: Path) -> None:
         (r.correct, r.valid, r.ended, r.mean_length) for r in greedy["transformers"]
     ]
     # Sampling has noise of its own: 640 responses each.
-    shares = [
-        sum(r.correct for r in report.records if r.benchmark == "sampled_pass4") / 640 for report in (ours, vllm)
-    ]
+    shares = [sum(r.correct for r in report.records if r.benchmark == "sampled_pass4") / 640 for report in (ours, vllm)]
     assert shares[1] == pytest.approx(shares[0], abs=0.1)
     assert {r.samples for r in vllm.records if r.benchmark == "sampled_pass4"} == {32}
     assert all(0.0 <= r.score <= 1.0 for r in vllm.records)

@@ -20,7 +20,11 @@ _FITTING: Final[dict[str, Document]] = {  # where one value a field is not enoug
         "baseline": {"source": None},
         "proposer": {"llm": {"literature": {"file": None}}},
         "strategy": {"acquisition": {"pareto": 0.25, "performance": 0.25, "diversity": 0.25, "bayes": 0.25}},
-        "evaluation": {"confirmation": {"confidence": 0.9}, "verl": {"tokensPerGpu": 64}},
+        "evaluation": {
+            "confirmation": {"confidence": 0.9},
+            "verl": {"tokensPerGpu": 64, "platform": "cuda"},
+            "template": {"nccl": {"overall": None, "NCCL_DEBUG": "INFO"}},
+        },
     },
     "Candidate": {"source": None},
     "Evaluation": {"verl": {"tokensPerGpu": 64}},

@@ -69,7 +69,9 @@ class Bench:
 
 def test_a_search_that_says_nothing_gets_the_default(bench: Bench) -> None:
     served = bench.apply({})["spec"]["evaluation"]["template"]
-    assert served == {"nodeSelector": {}, "annotations": {}}, "the API server must not say anything in its place"
+    assert served == {"nodeSelector": {}, "annotations": {}, "nccl": {}}, (
+        "the API server must not say anything in its place"
+    )
     pod = bench.pod()
     assert pod["spec"]["runtimeClassName"] == "gvisor"
     assert pod["spec"]["nodeSelector"] == {"pool": "searches", "zone": "a"}

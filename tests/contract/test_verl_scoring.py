@@ -61,7 +61,7 @@ def test_an_override_that_verl_does_not_know_is_named_with_the_nearest(tmp_path:
     with pytest.raises(InvalidInputError, match=r"did you mean trainer\.balance_batch\?"):
         compose(describe(settings, run_paths(settings, tmp_path), name="grpo"))
     settings = settings.model_copy(update={"overrides": {"trainer.balance_batch": "[1"}})
-    with pytest.raises(InvalidInputError, match="Hydra cannot read them"):
+    with pytest.raises(InvalidInputError, match="VeRL does not take these settings: no viable alternative"):
         compose(describe(settings, run_paths(settings, tmp_path), name="grpo"))
 
 

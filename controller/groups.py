@@ -44,6 +44,11 @@ def environment(nodes: Nodes) -> list[dict[str, Any]]:
     ]
 
 
+def speaks(pod: Document) -> bool:
+    """Whether a pod has something to say: of several the first one, and one that is alone."""
+    return bool(pod["metadata"].get("annotations", {}).get(INDEX, "0") == "0")
+
+
 def job_fields(nodes: Nodes) -> Document:
     """Of the Job: all pods at once, and the failure of one is the failure of all."""
     return {"completionMode": "Indexed", "completions": nodes.count, "parallelism": nodes.count}

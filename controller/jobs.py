@@ -80,6 +80,11 @@ class JobView:
     """The ConfigMaps with its input, which its pods wait for."""
 
 
+def pods_of(job: JobView) -> str:
+    """The label selector of all pods that were made for a Job."""
+    return f"batch.kubernetes.io/controller-uid={job.uid}"
+
+
 def view(body: Document) -> JobView | None:
     """A Job of ours as the cache keeps it; None for a Job that is not ours.
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from controller.api import ANY_VERSION, JOBS, MAX_LOG_BYTES, PODS, Api, ApiError, Document
-from controller.groups import INDEX
-from controller.jobs import JobState, JobView, Outcome
+from controller.groups import speaks
+from controller.jobs import JobState, JobView, Outcome, pods_of
 from controller.pods import CANDIDATE_CONTAINER, TASK_CONTAINER
 from poise_lib.names import ANNOTATION_OUTCOME, ANNOTATION_PROBLEM
 from poise_lib.tasks.protocol import FrameReader, TaskResult
@@ -35,7 +35,7 @@ class Judged:
 
 async def judge(api: Api, job: JobView) -> Judged:
     """Why the attempt ended, and its result if it has one."""
-    selector = f"batch.kubernetes.io/controller-uid={job.uid}"
+    selector = pods_of(job)
     if job.state is JobState.SUCCEEDED:
         # What the server remembers is there at once, and nearly always enough: its newest state takes up to 0.2 s more.
         remembered = await api.items(PODS, job.namespace, labelSelector=selector, resourceVersion=ANY_VERSION)
@@ -57,9 +57,8 @@ async def judge(api: Api, job: JobView) -> Judged:
 
 
 def _succeeded(pods: list[Document]) -> Document | None:
-    """The pod that has the result; of several pods only the first one has something to say, of one pod it is the first."""
-    speaking = [pod for pod in pods if pod["metadata"].get("annotations", {}).get(INDEX, "0") == "0"]
-    return next((pod for pod in speaking if pod.get("status", {}).get("phase") == "Succeeded"), None)
+    """The pod that has the result."""
+    return next((pod for pod in pods if speaks(pod) and pod.get("status", {}).get("phase") == "Succeeded"), None)
 
 
 async def _result(api: Api, job: JobView, done: Document | None) -> Judged:

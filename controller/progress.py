@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from controller.api import PODS, Api, ApiError
 from controller.attempts import age
-from controller.groups import INDEX
-from controller.jobs import JobState, JobView
+from controller.groups import speaks
+from controller.jobs import JobState, JobView, pods_of
 from controller.pods import CANDIDATE_CONTAINER
 from poise_lib.resources import Evaluation
 from poise_lib.resources.evaluation import EvaluationPhase
@@ -54,11 +54,10 @@ class Follower:
         return found
 
     async def _progress(self, job: JobView) -> str:
-        selector = f"batch.kubernetes.io/controller-uid={job.uid}"
         try:
-            pods = await self.api.items(PODS, job.namespace, labelSelector=selector)
+            pods = await self.api.items(PODS, job.namespace, labelSelector=pods_of(job))
             for pod in pods:
-                if pod["metadata"].get("annotations", {}).get(INDEX, "0") == "0":
+                if speaks(pod):
                     name = pod["metadata"]["name"]
                     return progress_of(await self.api.tail(job.namespace, name, CANDIDATE_CONTAINER, LINES, BYTES))
         except (ApiError, OSError):  # the container has not started, or the log is gone: the next look may tell

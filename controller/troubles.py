@@ -8,7 +8,7 @@ from typing import Final
 
 from controller.api import ANY_VERSION, EVENTS, PODS, Api, Document
 from controller.attempts import age
-from controller.jobs import JobState, JobView
+from controller.jobs import JobState, JobView, pods_of
 from poise_lib.tasks.protocol import TaskKind
 
 PATIENCE: Final = 20.0
@@ -36,7 +36,7 @@ async def find(api: Api, jobs: Iterable[JobView], now: float) -> str:
     for job in sorted(slow, key=lambda job: job.kind in _LONG)[
         :5
     ]:  # those that stand still hide behind those that work
-        pods = await api.items(PODS, job.namespace, labelSelector=f"batch.kubernetes.io/controller-uid={job.uid}",
+        pods = await api.items(PODS, job.namespace, labelSelector=pods_of(job),
                                resourceVersion=ANY_VERSION)  # fmt: skip
         for pod in pods:
             if why := _stuck(pod) or await _unmounted(api, job.namespace, pod):

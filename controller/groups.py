@@ -14,14 +14,12 @@ from controller import egress
 from controller.api import NETWORK_POLICIES, SERVICES, Document, Resource
 from controller.jobs import controlled_by
 from controller.outfits import Nodes
+from poise_lib.names import COUNT_VARIABLE, HEAD_VARIABLE, RANK_VARIABLE
 from poise_lib.tasks.protocol import TaskKind, TaskRequest
 
 JOB_LABEL: Final = "batch.kubernetes.io/job-name"
 INDEX: Final = "batch.kubernetes.io/job-completion-index"
 """Annotation of an Indexed Job's pods."""
-COUNT_VARIABLE: Final = "POISE_NODES"
-RANK_VARIABLE: Final = "POISE_NODE_RANK"
-HEAD_VARIABLE: Final = "POISE_HEAD"
 
 
 def nodes_of(request: TaskRequest, job: str) -> Nodes | None:

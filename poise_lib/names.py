@@ -133,3 +133,8 @@ LLM_UNUSABLE: Final = frozenset(
 METRIC_OVERALL: Final = "overall"
 METRIC_RESPONSE_LENGTH: Final = "response_length"
 METRIC_FORMAT_VALID: Final = "format_valid"
+
+COUNT_VARIABLE: Final = "POISE_NODES"
+"""In the environment of each pod of several that train together: how many they are, which one it is, where the first one is."""
+RANK_VARIABLE: Final = "POISE_NODE_RANK"
+HEAD_VARIABLE: Final = "POISE_HEAD"

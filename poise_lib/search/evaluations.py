@@ -16,7 +16,7 @@ from poise_lib.resources.early_stop import EarlyStopping
 from poise_lib.resources.evaluation import FINAL_EVALUATION_PHASES, Engine, EvaluationPhase, EvaluationStatus, Fidelity
 from poise_lib.search.actions import Action, StartTask, Update
 from poise_lib.search.gpus import begun, expected, gpus_of, no_room
-from poise_lib.search.naming import evaluation_name
+from poise_lib.search.naming import evaluation_name, run_task
 from poise_lib.search.observed import Observed, TaskState
 from poise_lib.search.steps import Done, GivenUp, Waiting, step
 from poise_lib.tasks.documents import Ending, ScoreInput, ScoreOutput, TrainInput, TrainOutput
@@ -174,7 +174,7 @@ def _train_input(evaluation: Evaluation, candidate: Candidate, source: str, obse
 def _train(evaluation: Evaluation, candidate: Candidate, source: str, observed: Observed) -> list[Action]:
     document = _train_input(evaluation, candidate, source, observed)
     lost = _lost(evaluation, TaskKind.TRAIN, observed)
-    match step(observed, TaskKind.TRAIN, f"{evaluation.metadata.name}-train", document, TrainOutput):
+    match step(observed, TaskKind.TRAIN, run_task(evaluation.metadata.name, TaskKind.TRAIN), document, TrainOutput):
         case Done(result):
             return _trained(evaluation, result, observed)
         case GivenUp(fault) if fault.reason in ENGINE_UNUSABLE:
@@ -221,7 +221,7 @@ def engine_trouble(observed: Observed) -> TaskFault | None:
 
 def _refused(evaluation: Evaluation, observed: Observed) -> TaskFault | None:
     """Why a training may not start, or not be tried again; one that has begun may have left its result in the store."""
-    task = observed.peek(f"{evaluation.metadata.name}-{TaskKind.TRAIN.value}")
+    task = observed.peek(run_task(evaluation.metadata.name, TaskKind.TRAIN))
     if begun(evaluation) and (task is None or task.state is not TaskState.LOST):
         return None
     return no_room(observed, evaluation.spec.fidelity)
@@ -265,7 +265,7 @@ def _score(evaluation: Evaluation, policy: str, observed: Observed) -> list[Acti
         verl=spec.verl,
     )
     lost = _lost(evaluation, TaskKind.SCORE, observed)
-    match step(observed, TaskKind.SCORE, f"{evaluation.metadata.name}-score", document, ScoreOutput):
+    match step(observed, TaskKind.SCORE, run_task(evaluation.metadata.name, TaskKind.SCORE), document, ScoreOutput):
         case Done(result):
             return _update(
                 evaluation,

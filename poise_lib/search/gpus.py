@@ -20,6 +20,7 @@ from poise_lib.resources.evaluation import Engine, EvaluationPhase, Fidelity
 from poise_lib.resources.gpu import GPULedger
 from poise_lib.resources.verl import VerlSettings
 from poise_lib.search.actions import StartTask
+from poise_lib.search.naming import run_task
 from poise_lib.search.observed import Observed
 from poise_lib.tasks.protocol import TaskFault, TaskKind
 
@@ -85,7 +86,7 @@ def begun(run: Evaluation) -> bool:
 
 def _ended(run: Evaluation, kind: TaskKind, observed: Observed) -> float:
     """GPU seconds of a task whose result is there, but not yet in the status."""
-    task = observed.peek(f"{run.metadata.name}-{kind.value}")
+    task = observed.peek(run_task(run.metadata.name, kind))
     output = task.result.output if task is not None and task.result is not None else None
     seconds = output.get("seconds") if output is not None else None
     return gpus_of(run) * float(seconds) if isinstance(seconds, int | float) else 0.0
@@ -122,7 +123,7 @@ def admitted(observed: Observed, starts: Sequence[StartTask], room: int) -> tupl
         return None, list(starts[:room])
     aside = held(observed)
     going: list[StartTask] = []
-    trainings = {f"{name}-{TaskKind.TRAIN.value}": run for name, run in observed.evaluations.items()}
+    trainings = {run_task(name, TaskKind.TRAIN): run for name, run in observed.evaluations.items()}
     for start in starts:
         if len(going) >= room:
             break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from poise_lib.resources.evaluation import Fidelity
+from poise_lib.tasks.protocol import TaskKind
 
 _SEEDS_A_SEARCH = 1000
 _CONFIRM_OFFSET = 500
@@ -11,6 +12,11 @@ _CONFIRM_OFFSET = 500
 def candidate_name(search: str, round_: int, slot: int) -> str:
     """Name of the candidate in a slot of a round; the baseline is round 0, slot 0."""
     return f"{search}-{round_:03d}-{slot}"
+
+
+def run_task(evaluation: str, kind: TaskKind) -> str:
+    """Name of the task that trains or scores an evaluation."""
+    return f"{evaluation}-{kind.value}"
 
 
 def evaluation_name(candidate: str, fidelity: Fidelity, seed: int, revision: int = 1) -> str:

@@ -25,7 +25,7 @@ from poise_lib.search.confirming import plan_confirmation
 from poise_lib.search.evaluations import begin, engine_trouble, plan_evaluation
 from poise_lib.search.gpus import admitted, begun, gpus_of
 from poise_lib.search.model import check_model, distil, told
-from poise_lib.search.naming import candidate_name
+from poise_lib.search.naming import candidate_name, run_task
 from poise_lib.search.observed import Asked, Observed, TaskState
 from poise_lib.search.retention import plan_retention
 from poise_lib.search.rounds import baseline_candidate, plan_rounds
@@ -78,7 +78,7 @@ def plan(observed: Observed) -> tuple[Action, ...]:
 
 def _begin(going: list[StartTask], observed: Observed) -> list[Action]:
     """Evaluations that use GPUs begin with the plan that starts their training, which their phase tells."""
-    trainings = {f"{name}-{TaskKind.TRAIN.value}": run for name, run in observed.evaluations.items() if gpus_of(run)}
+    trainings = {run_task(name, TaskKind.TRAIN): run for name, run in observed.evaluations.items() if gpus_of(run)}
     found = (trainings.get(start.request.name) for start in going)
     return [action for run in found if run is not None and not begun(run) for action in begin(run)]
 

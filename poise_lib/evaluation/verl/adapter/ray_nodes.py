@@ -24,11 +24,9 @@ from typing import IO, Any, Final
 
 from poise_lib.errors import EngineError, InvalidInputError
 from poise_lib.evaluation.verl.adapter.processes import Family
+from poise_lib.names import COUNT_VARIABLE, HEAD_VARIABLE, RANK_VARIABLE
 from poise_lib.resources.verl import VerlSettings
 
-COUNT_VARIABLE: Final = "POISE_NODES"
-RANK_VARIABLE: Final = "POISE_NODE_RANK"
-HEAD_VARIABLE: Final = "POISE_HEAD"
 ADDRESS_VARIABLE: Final = "POISE_RAY_ADDRESS"
 """Where the driver finds the cluster; set here, on the first node."""
 PORT: Final = 6379

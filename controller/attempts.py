@@ -60,6 +60,7 @@ def _task(task: str, jobs: list[JobView], results: Mapping[str, TaskResult], now
         TaskState.LOST,
         lost_attempts=lost + max(0, disrupted - MAX_DISRUPTIONS),
         problem=last.problem or last.reason,
+        lost_seconds=last.seconds,
         stamp=last.stamp,
     )
 

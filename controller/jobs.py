@@ -7,6 +7,7 @@ in the Job and in the trusted container, never where candidate code runs.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +18,7 @@ from poise_lib.names import (
     ANNOTATION_INPUT,
     ANNOTATION_OUTCOME,
     ANNOTATION_PROBLEM,
+    ANNOTATION_SECONDS,
     ANNOTATION_TASK,
     ANNOTATION_TOKEN,
     LABEL_ATTEMPT,
@@ -78,6 +80,8 @@ class JobView:
     """Pods that were made for it, whatever became of them."""
     inputs: tuple[str, ...]
     """The ConfigMaps with its input, which its pods wait for."""
+    seconds: float | None = None
+    """How long an attempt without a result ran, where that was known when it was judged."""
 
 
 def pods_of(job: JobView) -> str:
@@ -123,7 +127,17 @@ def view(body: Document) -> JobView | None:
         expiring=deleting or "ttlSecondsAfterFinished" in body["spec"],
         pods=_pods(status),
         inputs=tuple(_inputs(body)),
+        seconds=_number(annotations.get(ANNOTATION_SECONDS, "")),
     )
+
+
+def _number(text: str) -> float | None:
+    """What an annotation of ours says, which anybody may have edited."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and value >= 0.0 else None
 
 
 def _pods(status: Document) -> int:

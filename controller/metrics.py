@@ -27,6 +27,7 @@ class Metrics:
     llm_calls: Gauge = field(init=False)
     llm_tokens: Gauge = field(init=False)
     llm_cost: Gauge = field(init=False)
+    gpu_hours: Gauge = field(init=False)
     requests: Counter = field(init=False)
     counted: dict[tuple[str, str, str], int] = field(default_factory=dict)
 
@@ -67,6 +68,12 @@ class Metrics:
                 ["namespace", "search"],
                 registry=one,
             ),
+            "gpu_hours": Gauge(
+                "poise_search_gpu_hours",
+                "GPU hours of training and scoring that have ended.",
+                ["namespace", "search"],
+                registry=one,
+            ),
             "requests": Counter(
                 "poise_api_requests", "Requests to the API server.", ["verb", "resource"], registry=one
             ),
@@ -89,10 +96,12 @@ class Metrics:
                 self.llm_tokens.labels(*labels, "in").set(ledger.prompt_tokens)
                 self.llm_tokens.labels(*labels, "out").set(ledger.completion_tokens)
                 self.llm_cost.labels(*labels).set(ledger.cost_usd)
+            if (gpus := search.status.gpus) is not None:
+                self.gpu_hours.labels(*labels).set(gpus.spent_hours)
 
     def forget(self, namespace: str, search: str) -> None:
         """Drop the series of a search that is gone."""
-        for gauge in (self.best_utility, self.budget_used, self.llm_calls, self.llm_cost):
+        for gauge in (self.best_utility, self.budget_used, self.llm_calls, self.llm_cost, self.gpu_hours):
             with contextlib.suppress(KeyError):
                 gauge.remove(namespace, search)
         for direction in ("in", "out"):

@@ -13,7 +13,7 @@ from controller.api import ANY_VERSION, JOBS, MAX_LOG_BYTES, PODS, Api, ApiError
 from controller.groups import speaks
 from controller.jobs import JobState, JobView, Outcome, pods_of
 from controller.pods import CANDIDATE_CONTAINER, TASK_CONTAINER
-from poise_lib.names import ANNOTATION_OUTCOME, ANNOTATION_PROBLEM
+from poise_lib.names import ANNOTATION_OUTCOME, ANNOTATION_PROBLEM, ANNOTATION_SECONDS
 from poise_lib.tasks.protocol import FrameReader, TaskResult
 
 MAX_PROBLEM: Final = 1000
@@ -31,6 +31,8 @@ class Judged:
     outcome: Outcome
     problem: str = ""
     result: TaskResult | None = None
+    seconds: float | None = None
+    """How long an attempt without a result ran, by the kubelet's clock; None where nobody knows any more."""
 
 
 async def judge(api: Api, job: JobView) -> Judged:
@@ -44,8 +46,9 @@ async def judge(api: Api, job: JobView) -> Judged:
     pods = await api.items(PODS, job.namespace, labelSelector=selector)
     if job.state is JobState.SUCCEEDED:
         return await _result(api, job, _succeeded(pods))
+    ran = running_seconds(pods)
     if DEADLINE in job.reason:
-        return Judged(Outcome.LOST, job.reason[:MAX_PROBLEM])
+        return Judged(Outcome.LOST, job.reason[:MAX_PROBLEM], seconds=ran)
     if taken := next((text for pod in pods if (text := disruption(pod))), ""):
         return Judged(Outcome.DISRUPTED, taken)
     # When one of several pods has failed, the Job controller deletes the others: that is no disruption.
@@ -53,7 +56,7 @@ async def judge(api: Api, job: JobView) -> Judged:
     if not failed:
         return Judged(Outcome.DISRUPTED, DELETED)
     why = next((text for pod in failed if (text := container_failure(pod))), "") or job.reason
-    return Judged(Outcome.LOST, why[:MAX_PROBLEM])
+    return Judged(Outcome.LOST, why[:MAX_PROBLEM], seconds=ran)
 
 
 def _succeeded(pods: list[Document]) -> Document | None:
@@ -99,6 +102,12 @@ def timed(result: TaskResult, pod: Document) -> TaskResult:
     if result.seconds is not None:
         return result.model_copy(update={"seconds": round(result.seconds + spent, 3)})
     return result
+
+
+def running_seconds(pods: list[Document]) -> float | None:
+    """How long the containers of an attempt ran, of several pods the one that ran longest; None where none tells."""
+    spent = [sum(map(_seconds, _containers(pod))) for pod in pods]
+    return max(spent, default=0.0) or None
 
 
 def _seconds(container: Document) -> float:
@@ -167,6 +176,8 @@ def _containers(pod: Document) -> list[dict[str, Any]]:
 async def record(api: Api, job: JobView, judged: Judged, ttl: int | None = None) -> Document:
     """Keep the judgement on the Job; with ``ttl`` also let it go after that many seconds."""
     annotations = {ANNOTATION_OUTCOME: judged.outcome.value, ANNOTATION_PROBLEM: judged.problem or None}
+    if judged.seconds is not None:
+        annotations[ANNOTATION_SECONDS] = f"{judged.seconds:g}"
     body: Document = {"metadata": {"annotations": annotations}}
     if ttl is not None:
         body["spec"] = {"ttlSecondsAfterFinished": ttl}

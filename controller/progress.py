@@ -9,13 +9,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from controller.api import PODS, Api, ApiError
+from controller.api import ANY_VERSION, PODS, Api, ApiError
 from controller.attempts import age
 from controller.groups import speaks
 from controller.jobs import JobState, JobView, pods_of
 from controller.pods import CANDIDATE_CONTAINER
 from poise_lib.resources import Evaluation
 from poise_lib.resources.evaluation import EvaluationPhase
+from poise_lib.search.naming import run_task
 from poise_lib.tasks.protocol import FrameReader, TaskKind
 
 LOOK_SECONDS: Final = 25.0
@@ -23,7 +24,6 @@ LOOK_SECONDS: Final = 25.0
 LINES: Final = 20
 BYTES: Final = 64 * 1024
 MAX_STEPS: Final = 10_000_000
-_SUFFIX: Final = f"-{TaskKind.TRAIN.value}"
 
 
 @dataclass(slots=True)
@@ -39,8 +39,9 @@ class Follower:
     ) -> list[Evaluation]:
         """The evaluations of a search that are further than their status says, with what they say now."""
         found = []
+        trainings = {run_task(name, TaskKind.TRAIN): run for name, run in evaluations.items()}
         for job in jobs:
-            run = evaluations.get(job.task.removesuffix(_SUFFIX)) if job.kind == TaskKind.TRAIN.value else None
+            run = trainings.get(job.task)
             if run is None or job.state is not JobState.RUNNING:
                 self.looked.pop(job.uid, None)
                 continue
@@ -55,7 +56,7 @@ class Follower:
 
     async def _progress(self, job: JobView) -> str:
         try:
-            pods = await self.api.items(PODS, job.namespace, labelSelector=pods_of(job))
+            pods = await self.api.items(PODS, job.namespace, labelSelector=pods_of(job), resourceVersion=ANY_VERSION)
             for pod in pods:
                 if speaks(pod):
                     name = pod["metadata"]["name"]

@@ -141,9 +141,9 @@ class Reconciler:
             why = (held.text if held is not None else "") or in_the_way or troubled
             if not actions and not looked:
                 # Only now: what has ended, and what can start, waits for no question about what stands still.
-                troubled, looked = await troubles.find(self.api, picture.jobs.values(), time.time()), True
-                asked = bool(troubles.overdue(picture.jobs.values(), time.time()))
-                self.troubled[key] = troubled, time.monotonic() + WELL if asked and not troubled else 0.0
+                slow = troubles.overdue(picture.jobs.values(), time.time())
+                troubled, looked = await troubles.find(self.api, slow), True
+                self.troubled[key] = troubled, time.monotonic() + WELL if slow and not troubled else 0.0
                 why = (held.text if held is not None else "") or in_the_way or troubled
             if not actions and why == blocked:
                 for further in await self.follower.look(picture.jobs.values(), picture.evaluations, now):

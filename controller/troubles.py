@@ -26,9 +26,8 @@ def overdue(jobs: Iterable[JobView], now: float) -> list[JobView]:
     return [job for job in jobs if job.state is JobState.RUNNING and age(job, now) >= PATIENCE]
 
 
-async def find(api: Api, jobs: Iterable[JobView], now: float) -> str:
-    """One sentence on what keeps tasks from starting; empty when all is well."""
-    slow = overdue(jobs, now)
+async def find(api: Api, slow: list[JobView]) -> str:
+    """One sentence on what keeps the tasks that are overdue from starting; empty when all is well."""
     if (job := next((job for job in slow if job.pods == 0), None)) is not None:
         refused = await _refused(api, job)
         if refused:

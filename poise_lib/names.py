@@ -25,9 +25,12 @@ ANNOTATION_TOKEN: Final = f"{GROUP}/attempt-token"
 """What a result frame of this attempt must carry."""
 ANNOTATION_OUTCOME: Final = f"{GROUP}/outcome"
 ANNOTATION_PROBLEM: Final = f"{GROUP}/problem"
+ANNOTATION_SECONDS: Final = f"{GROUP}/seconds"
+"""How long the containers of an attempt without a result ran."""
 
 ANNOTATION_RETRY: Final = f"{GROUP}/retry"
-"""On a Search: any new value has the language model checked anew, after its key was mended."""
+"""On a Search: any new value has the language model checked anew, after its key was mended, and has it tried again what the
+machine kept from being trained or scored.  An Evaluation keeps the value that it was last tried again for."""
 
 ANNOTATION_IMPORT: Final = f"{GROUP}/import"
 """On a Search that is being imported, the digest of what is imported: everything is there but its own status and what

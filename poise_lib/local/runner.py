@@ -25,7 +25,7 @@ from poise_lib.resources import Candidate, Evaluation, Search
 from poise_lib.resources.evaluation import FINAL_EVALUATION_PHASES, EvaluationPhase
 from poise_lib.resources.search import Checkpoints
 from poise_lib.sandbox import ForkServer
-from poise_lib.search import Create, Observed, StartTask, TaskObservation, TaskState, Update, plan
+from poise_lib.search import Create, Observed, StartTask, TaskObservation, TaskState, Update, naming, plan
 from poise_lib.search.status import FINAL_SEARCH_PHASES
 from poise_lib.tasks.protocol import TaskKind, TaskRequest, TaskResult
 
@@ -148,7 +148,7 @@ class _Run:
         for run in [item for item in self.evaluations.values() if item.status.policy == policy]:
             if run.status.phase not in FINAL_EVALUATION_PHASES:
                 self._write(run.model_copy(update={"status": type(run.status)()}))
-                self.results.pop(f"{run.metadata.name}-train", None)
+                self.results.pop(naming.run_task(run.metadata.name, TaskKind.TRAIN), None)
         return True
 
     def _start(self, request: TaskRequest) -> bool:

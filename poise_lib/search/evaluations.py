@@ -10,7 +10,13 @@ import re
 from typing import Literal, TypeVar
 
 from poise_lib.evaluation.trajectory import ACCURACY, CANDIDATE_PREFIX, STEP
-from poise_lib.names import ANNOTATION_DIGEST, ENGINE_UNUSABLE, REASON_EVALUATION_FAILED, REASON_TRAINING_FAILED
+from poise_lib.names import (
+    ANNOTATION_DIGEST,
+    ANNOTATION_RETRY,
+    ENGINE_UNUSABLE,
+    REASON_EVALUATION_FAILED,
+    REASON_TRAINING_FAILED,
+)
 from poise_lib.resources import Candidate, Evaluation
 from poise_lib.resources.early_stop import EarlyStopping
 from poise_lib.resources.evaluation import FINAL_EVALUATION_PHASES, Engine, EvaluationPhase, EvaluationStatus, Fidelity
@@ -20,7 +26,7 @@ from poise_lib.search.naming import evaluation_name, run_task
 from poise_lib.search.observed import Observed, TaskState
 from poise_lib.search.steps import Done, GivenUp, Waiting, step
 from poise_lib.tasks.documents import Ending, ScoreInput, ScoreOutput, TrainInput, TrainOutput
-from poise_lib.tasks.protocol import TaskFault, TaskKind
+from poise_lib.tasks.protocol import TaskFault, TaskKind, TaskRequest
 
 SPLIT: dict[Fidelity, Literal["search", "confirm"]] = {
     Fidelity.PROBE: "search",
@@ -64,14 +70,20 @@ def plan_evaluation(evaluation: Evaluation, candidate: Candidate | None, observe
     """Actions for one evaluation; none when it is final or its candidate has no verified code (any more)."""
     if evaluation.status.phase in FINAL_EVALUATION_PHASES or candidate is None:
         return []
-    code, checked = candidate.status.implementation, candidate.status.verification
-    if code is None or checked is None or not checked.passed or checked.revision != code.revision:
-        return []
-    if not of_this_code(evaluation, candidate):
+    source = _source(evaluation, candidate)
+    if source is None:
         return []
     if evaluation.status.policy is None:
-        return _train(evaluation, candidate, code.source, observed)
+        return _train(evaluation, candidate, source, observed)
     return _score(evaluation, evaluation.status.policy, observed)
+
+
+def _source(evaluation: Evaluation, candidate: Candidate) -> str | None:
+    """The verified code that the evaluation is for; None when the candidate has none (any more)."""
+    code, checked = candidate.status.implementation, candidate.status.verification
+    if code is None or checked is None or not checked.passed or checked.revision != code.revision:
+        return None
+    return code.source if of_this_code(evaluation, candidate) else None
 
 
 def _update(evaluation: Evaluation, **changes: object) -> list[Action]:
@@ -95,7 +107,7 @@ def _lost(evaluation: Evaluation, kind: TaskKind, observed: Observed) -> dict[st
     gpus = gpus_of(evaluation)
     if not gpus:
         return {}
-    status, task = evaluation.status, observed.peek(f"{evaluation.metadata.name}-{kind.value}")
+    status, task = evaluation.status, observed.peek(run_task(evaluation.metadata.name, kind))
     if task is None:
         return {"lost_attempts": None}
     before = status.lost_attempts or 0
@@ -111,7 +123,7 @@ def _lost(evaluation: Evaluation, kind: TaskKind, observed: Observed) -> dict[st
 
 def _fault_seconds(evaluation: Evaluation, kind: TaskKind, observed: Observed) -> dict[str, object]:
     """How long a task ran that ended in a fault, where its time is counted."""
-    task = observed.peek(f"{evaluation.metadata.name}-{kind.value}")
+    task = observed.peek(run_task(evaluation.metadata.name, kind))
     seconds = task.result.seconds if task is not None and task.result is not None else None
     name = "train_seconds" if kind is TaskKind.TRAIN else "score_seconds"
     return {name: seconds} if seconds is not None and gpus_of(evaluation) else {}
@@ -163,6 +175,7 @@ def _train_input(evaluation: Evaluation, candidate: Candidate, source: str, obse
         return document
     return document.model_copy(
         update={
+            "retry": _retry(evaluation),
             "verl": spec.verl,
             "fidelity": spec.fidelity,
             "stopping": spec.early_stopping,
@@ -178,7 +191,7 @@ def _train(evaluation: Evaluation, candidate: Candidate, source: str, observed: 
         case Done(result):
             return _trained(evaluation, result, observed)
         case GivenUp(fault) if fault.reason in ENGINE_UNUSABLE:
-            return _update(evaluation, reason=fault.reason, message=fault.message)
+            return _unusable(evaluation, fault, observed)
         case GivenUp(fault):
             seconds = _fault_seconds(evaluation, TaskKind.TRAIN, observed)
             return _fail(evaluation, fault, **lost, **seconds)
@@ -200,23 +213,57 @@ def begin(evaluation: Evaluation) -> list[Action]:
     return _update(evaluation, phase=EvaluationPhase.TRAINING, reason="", message="")
 
 
+def _retry(evaluation: Evaluation) -> str | None:
+    """Part of the input of its tasks: another value is another task."""
+    return evaluation.metadata.annotations.get(ANNOTATION_RETRY) or None
+
+
+def _retry_asked(evaluation: Evaluation, observed: Observed) -> str:
+    """The value of the annotation by which a user asks to try again what the machine has kept from beginning; empty: none."""
+    asked = observed.search.metadata.annotations.get(ANNOTATION_RETRY, "")
+    return asked if asked != (_retry(evaluation) or "") else ""
+
+
+def _unusable(evaluation: Evaluation, fault: TaskFault, observed: Observed) -> list[Action]:
+    """Say why the engine can be used for nobody; or begin anew, once a user says that it can."""
+    asked = _retry_asked(evaluation, observed)
+    if not asked:
+        return _update(evaluation, reason=fault.reason, message=fault.message)
+    annotations = {**evaluation.metadata.annotations, ANNOTATION_RETRY: asked}
+    metadata = evaluation.metadata.model_copy(update={"annotations": annotations})
+    return [Update(evaluation.model_copy(update={"metadata": metadata}))]
+
+
 def engine_trouble(observed: Observed) -> TaskFault | None:
     """Why the engine can be used for no candidate, as a task has found: nothing is to start until that is mended.
 
     The fault is not kept, and neither the Evaluation nor its candidate has failed: the task is started again once the shell
-    no longer has its result.
+    no longer has its result, or once the user asks for it by an annotation of the Search.
     """
     if observed.search.spec.evaluation.engine is not Engine.VERL:
         return None
     for name, run in sorted(observed.evaluations.items()):
-        if run.status.phase in FINAL_EVALUATION_PHASES:
+        if run.status.phase in FINAL_EVALUATION_PHASES or _retry_asked(run, observed):
             continue
         kind = TaskKind.TRAIN if run.status.policy is None else TaskKind.SCORE
-        task = observed.peek(f"{name}-{kind.value}")
+        task = observed.peek(run_task(name, kind))
         fault = task.result.fault if task is not None and task.result is not None else None
-        if fault is not None and fault.reason in ENGINE_UNUSABLE:
+        if task is None or fault is None or fault.reason not in ENGINE_UNUSABLE:
+            continue
+        document = _input(run, observed)
+        request = TaskRequest(kind=kind, name=task.name, input=document.to_document()) if document is not None else None
+        if request is None or not task.stamp or not request.differs(task.stamp):
             return fault.model_copy(update={"message": f"{name}: {fault.message}"})
     return None
+
+
+def _input(run: Evaluation, observed: Observed) -> TrainInput | ScoreInput | None:
+    """Of the task that the evaluation needs now; None without verified code."""
+    candidate = observed.candidates.get(run.spec.candidate)
+    source = _source(run, candidate) if candidate is not None else None
+    if run.status.policy is not None:
+        return _score_input(run, run.status.policy)
+    return _train_input(run, candidate, source, observed) if candidate is not None and source is not None else None
 
 
 def _refused(evaluation: Evaluation, observed: Observed) -> TaskFault | None:
@@ -254,16 +301,21 @@ def _trained(evaluation: Evaluation, result: TrainOutput, observed: Observed) ->
     )
 
 
-def _score(evaluation: Evaluation, policy: str, observed: Observed) -> list[Action]:
+def _score_input(evaluation: Evaluation, policy: str) -> ScoreInput:
     spec = evaluation.spec
-    document = ScoreInput(
+    return ScoreInput(
         policy=policy,
         engine=spec.engine,
         suite=spec.suite,
         split=SPLIT[spec.fidelity],
         seed=spec.seed,
         verl=spec.verl,
+        retry=_retry(evaluation),
     )
+
+
+def _score(evaluation: Evaluation, policy: str, observed: Observed) -> list[Action]:
+    document = _score_input(evaluation, policy)
     lost = _lost(evaluation, TaskKind.SCORE, observed)
     match step(observed, TaskKind.SCORE, run_task(evaluation.metadata.name, TaskKind.SCORE), document, ScoreOutput):
         case Done(result):
@@ -277,7 +329,7 @@ def _score(evaluation: Evaluation, policy: str, observed: Observed) -> list[Acti
                 score_seconds=result.seconds,
             )
         case GivenUp(fault) if fault.reason in ENGINE_UNUSABLE:
-            return _update(evaluation, reason=fault.reason, message=fault.message)
+            return _unusable(evaluation, fault, observed)
         case GivenUp(fault):
             seconds = _fault_seconds(evaluation, TaskKind.SCORE, observed)
             return _fail(evaluation, fault, **lost, **seconds)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from poise_lib.names import (
+    ANNOTATION_RETRY,
     LLM_UNUSABLE,
     REASON_BASELINE_FAILED,
     REASON_RUNNING,
@@ -34,8 +35,8 @@ from poise_lib.search.status import best, search_status, verdict_sentence
 from poise_lib.tasks.protocol import TaskKind
 
 _ONCE_MENDED = (
-    "No candidate can be trained or scored like this. Once it is mended, run the search again; in a cluster delete the Job of "
-    "that Evaluation. Everything finished is kept"
+    "No candidate can be trained or scored like this. Once it is mended, run the search again; in a cluster annotate the "
+    f"Search with {ANNOTATION_RETRY}=1, or with another value than it has. Everything finished is kept"
 )
 
 _LAST = {TaskKind.TRAIN: 1}

@@ -145,6 +145,8 @@ class TrainInput(Model):
     """When to end a hopeless run; None: never."""
     reference: tuple[dict[MetricName, Finite], ...] | None = None
     """The parent's trajectory, by step, for what compares with it."""
+    retry: str | None = None
+    """Whatever a user has set to have it tried again that the machine kept it from beginning."""
 
 
 class Ending(Model):
@@ -181,6 +183,8 @@ class ScoreInput(Model):
     split: Literal["search", "confirm"]
     seed: int
     verl: VerlSettings | None = None
+    retry: str | None = None
+    """As for training."""
 
 
 class ScoreOutput(Model):

@@ -152,7 +152,8 @@ def _train(document: dict[str, Any], context: TaskContext) -> Model:
         return verl.train(task, context)
     from poise_lib.evaluation.nano.config import NanoConfig
     from poise_lib.evaluation.run import train_candidate
-    from poise_lib.evaluation.trajectory import STEP, TIMES, flat_summary
+    from poise_lib.evaluation.trajectory import STEP, TIMES
+    from poise_lib.tasks.outputs import trained
 
     config = NanoConfig.of(task.nano)
 
@@ -166,14 +167,8 @@ def _train(document: dict[str, Any], context: TaskContext) -> Model:
         )
     except CandidateError as error:
         raise Fault(REASON_TRAINING_FAILED, str(error)) from error
-    trajectory = tuple({k: v for k, v in record.items() if k not in TIMES} for record in report.trajectory)
-    return d.TrainOutput(
-        policy=context.keep_file(report.policy_path),
-        trajectory=tuple({k: round(v, 6) for k, v in record.items()} for record in trajectory),
-        trajectory_artifact=context.keep(canonical_json(trajectory)),
-        summary=flat_summary(trajectory),
-        seconds=round(time.monotonic() - started, 3),
-    )
+    trajectory = [{k: v for k, v in record.items() if k not in TIMES} for record in report.trajectory]
+    return trained(context, report.policy_path, trajectory, started)
 
 
 def _score(document: dict[str, Any], context: TaskContext) -> Model:
@@ -183,6 +178,7 @@ def _score(document: dict[str, Any], context: TaskContext) -> Model:
 
         return verl.score(task, context)
     from poise_lib.evaluation.run import score_checkpoint
+    from poise_lib.tasks.outputs import scored
 
     started = time.monotonic()
     checkpoint = context.workdir / "policy.safetensors"
@@ -192,8 +188,7 @@ def _score(document: dict[str, Any], context: TaskContext) -> Model:
     except EngineError as error:
         raise Fault(REASON_SCORING_FAILED, str(error)) from error
     records = canonical_json([asdict(record) for record in report.records])
-    metrics = {name: round(value, 6) for name, value in report.metrics.items()}
-    return d.ScoreOutput(metrics=metrics, records=context.keep(records), seconds=round(time.monotonic() - started, 3))
+    return scored(context, report.metrics, records, started)
 
 
 def _check(document: dict[str, Any], context: TaskContext) -> Model:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from poise_lib.artifacts.digest import canonical_json
 from poise_lib.errors import EngineError, InvalidInputError
 from poise_lib.names import REASON_DATA_INVALID, REASON_SCORING_FAILED, REASON_SETTINGS_INVALID
 from poise_lib.resources.evaluation import Fidelity
@@ -27,10 +26,11 @@ def train(task: d.TrainInput, context: TaskContext) -> d.TrainOutput:
         Fault: it could not begin, because of the settings or of the machine.
         PoiseError: this attempt failed by accident.
     """
-    from poise_lib.evaluation.trajectory import STEP, flat_summary
+    from poise_lib.evaluation.trajectory import STEP
     from poise_lib.evaluation.verl.preflight import Unusable
     from poise_lib.evaluation.verl.training import VerlRun
     from poise_lib.evaluation.verl.training import train as train_with_verl
+    from poise_lib.tasks.outputs import trained
 
     settings = _settings(task.verl)
     asked = VerlRun(
@@ -53,14 +53,8 @@ def train(task: d.TrainInput, context: TaskContext) -> d.TrainOutput:
     except Unusable as error:
         raise Fault(error.reason, str(error), keep=False) from error
     ended = report.ended
-    return d.TrainOutput(
-        policy=context.keep_file(report.policy) if report.policy is not None else None,
-        trajectory=tuple({k: round(v, 6) for k, v in record.items()} for record in report.trajectory),
-        trajectory_artifact=context.keep(canonical_json(report.trajectory)),
-        summary=flat_summary(report.trajectory),
-        seconds=round(time.monotonic() - started, 3),
-        ended=d.Ending(reason=ended.reason, message=ended.message, step=ended.step) if ended is not None else None,
-    )
+    ending = d.Ending(reason=ended.reason, message=ended.message, step=ended.step) if ended is not None else None
+    return trained(context, report.policy, report.trajectory, started, ending)
 
 
 def score(task: d.ScoreInput, context: TaskContext) -> d.ScoreOutput:
@@ -75,6 +69,7 @@ def score(task: d.ScoreInput, context: TaskContext) -> d.ScoreOutput:
     from poise_lib.evaluation.verl.preflight import Unusable
     from poise_lib.evaluation.verl.scoring.score import backend_of, score_checkpoint
     from poise_lib.evaluation.verl.training import trusted_base
+    from poise_lib.tasks.outputs import scored
 
     settings = _settings(task.verl)
     started = time.monotonic()
@@ -100,9 +95,7 @@ def score(task: d.ScoreInput, context: TaskContext) -> d.ScoreOutput:
         raise Fault(REASON_DATA_INVALID, str(error), keep=False) from error
     except EngineError as error:
         raise Fault(REASON_SCORING_FAILED, str(error), keep=False) from error
-    metrics = {name: round(value, 6) for name, value in report.metrics.items()}
-    seconds = round(time.monotonic() - started, 3)
-    return d.ScoreOutput(metrics=metrics, records=context.keep(report.lines()), seconds=seconds)
+    return scored(context, report.metrics, report.lines(), started)
 
 
 def is_over(left: Path) -> bool:

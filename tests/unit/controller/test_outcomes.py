@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from controller.api import MAX_LOG_BYTES, ApiError
 from controller.attempts import FREE_DISRUPTIONS, LONGEST_PAUSE, MAX_DISRUPTIONS, observe, pause
 from controller.jobs import JobState, JobView, Outcome, view
-from controller.outcomes import Judged, judge
+from controller.outcomes import Judged, judge, record
 from poise_lib.search import TaskState
 from poise_lib.tasks.protocol import TaskFault, TaskResult, frame, progress_line
 from tests.unit.controller.double import CREATED, FakeApi, Server
@@ -193,6 +194,32 @@ def test_one_of_several_pods_that_fails_counts_although_the_others_are_deleted_f
     others = rank(0, {"phase": "Running"}, deletionTimestamp=CREATED)
     found = judged(seen("Failed"), others, "", rank(1, ended(**KILLED)))
     assert found == Judged(Outcome.LOST, "container task ended with OOMKilled (137)")
+
+
+RAN = {"startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T01:00:00Z"}
+
+
+@pytest.mark.parametrize("reason", ["BackoffLimitExceeded", "DeadlineExceeded"])
+def test_how_long_an_attempt_ran_that_left_no_result_stays_with_its_job(reason: str) -> None:
+    """By the kubelet's clock; of several pods that which ran longest, because each has its GPUs all the while."""
+    hour, minute = ended(**KILLED, **RAN), ended(**KILLED, **{**RAN, "finishedAt": "2026-01-01T00:01:00Z"})
+    job = replace(seen("Failed"), reason=f"{reason}: why")
+    found = judged(job, rank(0, minute), "", rank(1, hour))
+    assert (found.outcome, found.seconds) == (Outcome.LOST, 3600.0)
+    server = Server()
+    server.create("jobs", "default", job_document())
+    kept = view(asyncio.run(record(FakeApi(server), job, found)))
+    assert kept is not None
+    assert kept.seconds == 3600.0
+    lost = observe([replace(kept, state=JobState.FAILED)], {}, {}, LATER)[kept.task]
+    assert (lost.lost_attempts, lost.lost_seconds) == (1, 3600.0)
+
+
+@pytest.mark.parametrize("text", ["", "long", "nan", "-1", "inf"])
+def test_an_edited_time_is_none(text: str) -> None:
+    found = view(job_document(metadata={"annotations": {"poise.dev/task": "t", "poise.dev/seconds": text}}))
+    assert found is not None
+    assert found.seconds is None
 
 
 def test_one_of_several_pods_that_the_cluster_takes_away_is_no_failure_whatever_the_others_say() -> None:

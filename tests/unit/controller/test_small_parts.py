@@ -20,6 +20,7 @@ from controller.settings import Settings
 from poise_lib.archive.objective import objective_status
 from poise_lib.errors import InvalidInputError
 from poise_lib.resources import Search
+from poise_lib.resources.gpu import GPULedger
 from poise_lib.resources.llm import Ledger
 from poise_lib.resources.search import SearchPhase
 from tests.unit.controller.double import FakeApi, Server
@@ -214,6 +215,14 @@ def test_metrics_show_what_a_language_model_has_cost() -> None:
     assert 'poise_search_llm_tokens{direction="in",namespace="default",search="s"} 900.0' in text
     assert 'poise_search_llm_tokens{direction="out",namespace="default",search="s"} 100.0' in text
     assert 'poise_search_llm_cost_usd{namespace="default",search="s"} 0.25' in text
+    metrics.forget("default", "s")
+    assert 'search="s"' not in generate_latest(metrics.registry).decode()
+
+
+def test_metrics_show_what_gpus_have_cost() -> None:
+    metrics = Metrics()
+    metrics.show([observed(gpus=GPULedger(spent_seconds=5400.0, reserved_seconds=3600.0))])
+    assert 'poise_search_gpu_hours{namespace="default",search="s"} 1.5' in generate_latest(metrics.registry).decode()
     metrics.forget("default", "s")
     assert 'search="s"' not in generate_latest(metrics.registry).decode()
 

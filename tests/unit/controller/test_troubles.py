@@ -48,7 +48,7 @@ class Bench:
 
     def told(self) -> str:
         """What is told of them."""
-        return asyncio.run(troubles.find(FakeApi(self.server), self.jobs, LATER))
+        return asyncio.run(troubles.find(FakeApi(self.server), troubles.overdue(self.jobs, LATER)))
 
 
 def found(status: Document, events: tuple[str, ...] = (), kind: TaskKind = TaskKind.PROPOSE) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from poise_lib.resources.candidate import CandidatePhase
 from poise_lib.resources.early_stop import EarlyStopping
 from poise_lib.resources.evaluation import EvaluationPhase
 from poise_lib.resources.search import SearchPhase
+from poise_lib.search import Observed
 from poise_lib.tasks.protocol import TaskFault, TaskKind, TaskRequest, TaskResult
 from tests.unit.search.world import Answer, World, answer, make_search
 
@@ -328,6 +330,54 @@ def test_an_engine_that_cannot_be_used_stops_the_search_blames_nobody_and_lets_i
         EvaluationPhase.COMPLETE,
     )
     assert digest(world) == digest(finished(World(verl_search(), low_baseline)))
+
+
+class Stamped(Mended):
+    """As in a cluster: a task that has ended stays, with the stamp of its input, until the next attempt takes its place."""
+
+    def __init__(self, search: Search, respond: Answer) -> None:
+        super().__init__(search, respond)
+        self.stamps: dict[str, str] = {}
+
+    def observe(self) -> Observed:
+        self.stamps |= {name: request.stamp for name, request in self.running.items()}
+        for name in self.running:
+            self.results.pop(name, None)
+        seen = super().observe()
+        tasks = {name: replace(task, stamp=self.stamps.get(name, "")) for name, task in seen.tasks.items()}
+        return replace(seen, tasks=tasks)
+
+
+@pytest.mark.parametrize("where", ["s-000-0-probe-0-train", "s-001-1-full-0-score"])
+def test_an_annotation_has_it_tried_again_what_the_machine_kept_from_beginning(where: str) -> None:
+    def broken(request: TaskRequest) -> TaskResult:
+        if request.name == where:
+            return TaskResult(fault=TaskFault(reason="GPUMissing", message="there is no GPU"))
+        return low_baseline(request)
+
+    def annotate(world: World, value: str) -> None:
+        metadata = world.search.metadata.model_copy(update={"annotations": {"poise.dev/retry": value}})
+        world.search = world.search.model_copy(update={"metadata": metadata})
+
+    world = Stamped(verl_search(), broken)
+    finished(world)
+    assert world.search.status.phase is SearchPhase.FAILED
+    assert "annotate the Search with poise.dev/retry=1" in world.search.status.message
+    assert world.started.count(where) == 1
+
+    annotate(world, "1")  # too early: nothing is mended
+    finished(world)
+    assert world.search.status.phase is SearchPhase.FAILED
+    assert world.started.count(where) == 2
+
+    world.respond = low_baseline
+    finished(world)
+    assert world.started.count(where) == 2, "the same value asks for nothing more"
+    annotate(world, "2")
+    finished(world)
+    assert world.started.count(where) == 3
+    assert world.search.status.phase is SearchPhase.COMPLETE
+    assert all(world.started.count(name) == 1 for name in world.started if name != where)
 
 
 def test_a_baseline_whose_probe_fails_ends_the_search_and_says_why() -> None:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from poise_lib.algorithms.registry import zoo_source
+from poise_lib.evaluation.trajectory import CANDIDATE_PREFIX, STEP
 from tests.e2e.conftest import images_folder
 from tests.e2e.world import POISE, Cluster
 from tests.kube.assets import MissingError, unavailable
@@ -25,6 +26,7 @@ T = TypeVar("T")
 PATIENCE: Final = 600.0
 MARK: Final = 42.0
 """What the baseline's own metric is, in every step that its code had a part in."""
+MARKED: Final = f"{CANDIDATE_PREFIX}candidate_was_here"
 EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "search-verl-tiny.yaml"
 TEMPLATE: Final[Document] = {
     "resources": {"requests": {"cpu": "100m", "memory": "512Mi"}, "limits": {"memory": "6Gi"}},
@@ -149,9 +151,9 @@ def test_a_search_trains_scores_and_goes_on_from_a_checkpoint_when_its_pod_is_go
     runs = {run["spec"]["candidate"]: run["status"] for run in cluster.items(team, "evaluations")}
     assert {status["phase"] for status in runs.values()} == {"Complete"}
     baseline = runs["words-000-0"]
-    assert [point["step"] for point in baseline["trajectory"]] == [0, 1, 2, 3]
+    assert [point[STEP] for point in baseline["trajectory"]] == [0, 1, 2, 3]
     assert baseline["trajectory"][0]["from_before"] == 1.0
-    assert {point["candidate_was_here"] for point in baseline["trajectory"]} == {MARK}
+    assert {point[MARKED] for point in baseline["trajectory"]} == {MARK}
     for status in runs.values():
         assert status["policy"].startswith("sha256:")
         assert {"sums_acc1", "sums_mean8"} <= status["metrics"].keys()
@@ -190,7 +192,7 @@ def test_two_pods_train_as_one_ray_cluster(cluster: Cluster, base: Path) -> None
     assert "poise-result" in cluster.node.logs(team, pods["0"], "task")
     assert cluster.node.logs(team, pods["1"], "task") == ""
     [run] = cluster.items(team, "evaluations")
-    assert {point["candidate_was_here"] for point in run["status"]["trajectory"]} == {MARK}
+    assert {point[MARKED] for point in run["status"]["trajectory"]} == {MARK}
     services = [
         item
         for item in cluster.items(team, "services", "v1")

@@ -209,7 +209,7 @@ def test_a_training_waits_for_a_gpu_and_says_when_there_is_no_cuda(cluster: Clus
     client = cluster.plane.client
     cluster.node.add_resource("nvidia.com/gpu", 1)
     holder = {
-        "name": "hold", "image": "localhost/busybox:1", "imagePullPolicy": "Never", "command": ["/bin/sleep", "3600"],
+        "name": "hold", "image": f"{TRAINER}:{TAG}", "imagePullPolicy": "Never", "command": ["/bin/sleep", "3600"],
         "resources": {"limits": {"nvidia.com/gpu": "1"}}, "securityContext": RESTRICTED,
     }  # fmt: skip
     wait(

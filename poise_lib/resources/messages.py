@@ -26,7 +26,9 @@ _PATTERNS: Final = {
     r"^[A-Za-z0-9][A-Za-z0-9_.-]*$": "a name: letters, digits and _ . -, such as ours-v1",
     r"^[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*$": "an id of the Hugging Face hub, such as HuggingFaceH4/MATH-500",
     r"^(unknown|sha256:[0-9a-f]{64})$": "unknown, or a digest: sha256: and 64 hexadecimal digits",
-    r"^([A-Za-z0-9_][A-Za-z0-9_.@=+-]*/)*[A-Za-z0-9_][A-Za-z0-9_.@=+-]*[.](jsonl|json|csv|parquet)$": "a file in the folder of the problems (evaluation.verl.problems), such as house.jsonl; .json, .csv and .parquet are read too",
+    r"^([A-Za-z0-9_][A-Za-z0-9_.@=+-]*/)*[A-Za-z0-9_][A-Za-z0-9_.@=+-]*[.](jsonl|json|csv|parquet)$": (
+        "a file in the folder of the problems, such as house.jsonl (or .json, .csv, .parquet)"
+    ),
     r"^[A-Za-z0-9][A-Za-z0-9_./@-]*$": "a metric's name: letters, digits and _ . / @ -",
 }
 _NOUNS: Final = {

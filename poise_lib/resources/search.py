@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
+from operator import attrgetter
 from typing import Literal
 
 from pydantic import ConfigDict, Field, JsonValue, ValidationInfo, field_validator, model_validator
+from pydantic.alias_generators import to_snake
 
 from poise_lib.names import API_VERSION
 from poise_lib.resources.base import (
@@ -93,6 +95,7 @@ __all__ = [
     "Strategy",
     "Verdict",
     "VerificationSettings",
+    "fixed_values",
 ]
 
 
@@ -349,6 +352,11 @@ FIXED_FIELDS = (
 """Fields of a spec that must not change once a search exists: its candidates would no longer be comparable."""
 _OPTIONAL = ("evaluation.suiteDefinition", "evaluation.verl")
 """Those of them that may be missing; whether they are follows from the suite's name, and from the engine."""
+
+
+def fixed_values(spec: SearchSpec) -> dict[str, object]:
+    """What a spec has in each of the :data:`FIXED_FIELDS`."""
+    return {field: attrgetter(to_snake(field))(spec) for field in FIXED_FIELDS}
 
 
 def _fixed_rules() -> list[JsonValue]:

@@ -35,7 +35,9 @@ def check_definition(engine: Engine, suite: str, definition: SuiteFile | None) -
     if engine is not Engine.VERL:
         raise ValueError(_ENGINE)
     if suite != definition.name:
-        raise ValueError(f"suite is {suite!r}, but suiteDefinition.name {definition.name!r}; write the same name in both places")
+        raise ValueError(
+            f"suite is {suite!r}, but suiteDefinition.name {definition.name!r}; write the same name in both places"
+        )
     if definition.name in SUITES:
         raise ValueError(_SHIPPED)
 

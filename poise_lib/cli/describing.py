@@ -106,7 +106,10 @@ def describe_search(item: Search) -> list[str]:
         }
     )
     if notes := own_suite.contamination(item):
-        lines += [*_section("What may be known of the problems"), *_wrapped(map(clean, notes), 2)]
+        lines += [
+            *_section("Contamination: what may be known of the problems before training"),
+            *_wrapped(map(clean, notes), 2),
+        ]
     if status.best:
         best = status.best
         lines += _section("Best")

@@ -12,7 +12,7 @@ def told(search: Search) -> str:
         return ""
     terms = " + ".join(f"{weight:g} {name}" for name, weight in search.spec.evaluation.measured.weights().items())
     built = f", which extends {definition.extends}" if definition.extends else ""
-    return f"{definition.name}{built}: overall = {terms}"
+    return f"{definition.name}{built}; overall is {terms}"
 
 
 def contamination(search: Search) -> list[str]:
@@ -23,5 +23,5 @@ def contamination(search: Search) -> list[str]:
     lines = [f"{benchmark.name}: {benchmark.contamination}" for benchmark in benchmarks if benchmark.contamination]
     silent = [benchmark.name for benchmark in benchmarks if not benchmark.contamination]
     if silent:
-        lines.append(f"no note on contamination: {', '.join(silent)}")
+        lines.append(f"no note for {', '.join(silent)}")
     return lines

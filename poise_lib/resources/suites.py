@@ -48,27 +48,37 @@ ProblemFile = Annotated[
 """A file in or below the folder of the problems: no suite leads out of it."""
 
 _SOMEWHERE = "give files, a dataset of the hub, or both"
-_ENOUGH_SAMPLES: JsonValue = {
-    "rule": "!has(self.samples) || !has(self.passK) || self.samples >= self.passK",
-    "message": "samples must be at least passK",
-}
+_TAKEN: Final = f"name must be none of {', '.join(EXTRA_METRICS)}, which every suite has; choose another name"
+_BENCHMARK_RULES: Final[list[JsonValue]] = [
+    {
+        "rule": "!has(self.samples) || !has(self.passK) || self.samples >= self.passK",
+        "message": "samples must be at least passK",
+    },
+    {"rule": " && ".join(f"self.name != '{name}'" for name in EXTRA_METRICS), "message": _TAKEN},
+]
 
 
 class BenchmarkSource(Model):
-    """Where the problems of a benchmark come from, and what is checked of them."""
+    """Where the problems of a benchmark come from, and what is checked of them.
 
-    model_config = ConfigDict(json_schema_extra=cel("has(self.dataset) || size(self.files) > 0", _SOMEWHERE))
+    It has no defaults that an API server would fill in: in the items of a list they make each `kubectl apply` a change.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra=cel("has(self.dataset) || (has(self.files) && size(self.files) > 0)", _SOMEWHERE)
+    )
 
     dataset: DatasetId | None = Field(None, description="Id of a data set of the Hugging Face hub.")
-    split: ShortText = Field("test", description="Its split.")
-    files: tuple[ProblemFile, ...] = Field(
-        (),
+    split: ShortText | None = Field(None, description="Its split; test when missing.")
+    files: tuple[ProblemFile, ...] | None = Field(
+        None,
         max_length=8,
         description="Usual file names in the folder evaluation.verl.problems; the first that is there counts.",
     )
     count: int | None = Field(None, ge=1, description="How many problems there must be.")
-    digest: SourceDigest = Field(
-        UNKNOWN_DIGEST, description="SHA-256 over the problems and answers as they are read; or unknown: not checked."
+    digest: SourceDigest | None = Field(
+        None,
+        description="SHA-256 over the problems and answers as they are read; not checked when missing, or unknown.",
     )
 
     @model_validator(mode="after")
@@ -148,7 +158,7 @@ class SuiteFileBenchmark(Model):
     Where nothing is said, the extended suite's benchmark stays as it is, and a new one has what the description says.
     """
 
-    model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": [_ENOUGH_SAMPLES]})
+    model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": _BENCHMARK_RULES})
 
     name: MetricName = Field(description="Name of the benchmark and of its metric.")
     weight: float | None = Field(
@@ -172,7 +182,9 @@ class SuiteFileBenchmark(Model):
     contamination: Text | None = Field(None, description="What may be known of the problems before training.")
 
     @model_validator(mode="after")
-    def _enough_samples(self) -> SuiteFileBenchmark:
+    def _fits(self) -> SuiteFileBenchmark:
+        if self.name in EXTRA_METRICS:
+            raise ValueError(_TAKEN)
         if self.samples is not None and self.pass_k is not None and self.samples < self.pass_k:
             raise ValueError(f"samples ({self.samples}) must be at least passK ({self.pass_k})")
         return self

@@ -35,7 +35,8 @@ def validate(files: tuple[Path, ...]) -> None:
                 for sentence in sentences(resource, {}) if isinstance(resource, Search) else ():
                     click.echo(clean(f"{file}: {sentence}"), err=True)
                 if isinstance(resource, Search) and (suite := own_suite.told(resource)):
-                    for line in (f"Suite {suite}", *own_suite.contamination(resource)):
+                    notes = (f"Contamination: {note}" for note in own_suite.contamination(resource))
+                    for line in (f"Suite {suite}", *notes):
                         click.echo(clean(f"{file}: {line}"), err=True)
                 for warning in warnings(resource, file) if isinstance(resource, Search) else ():
                     click.echo(clean(f"{file}: warning: {warning}"), err=True)

@@ -135,7 +135,7 @@ def _engine_cases(kind: str) -> tuple[Case, ...]:
     )
 
 
-_HOUSE: Document = {"files": ["house.jsonl"], "split": "test", "digest": "unknown"}
+_HOUSE: Document = {"files": ["house.jsonl"]}
 _EXTENDED: Document = {
     "name": "ours",
     "extends": "math-v1",
@@ -177,10 +177,10 @@ def _definition_cases(kind: str) -> tuple[Case, ...]:
         return Case(kind, path, says, tuple(good), tuple(bad))
 
     def sources(field: str) -> Case:
-        nowhere = _of(_benchmark(**{"source": _HOUSE, field: {"split": "test"}}))
-        hub = {"dataset": "org/set", "split": "test", "files": [], "digest": "unknown"}
+        nowhere = (_of(_benchmark(**{"source": _HOUSE, field: empty})) for empty in ({"split": "test"}, {"files": []}))
+        hub = {"dataset": "org/set"}
         found = _of(_benchmark(**{"source": _HOUSE, field: hub}))
-        return of(f"{below}.{field}", "give files, a dataset", (found,), (nowhere,))
+        return of(f"{below}.{field}", "give files, a dataset", (found,), tuple(nowhere))
 
     return (
         Case(
@@ -238,6 +238,12 @@ def _definition_cases(kind: str) -> tuple[Case, ...]:
             "samples must be at least passK",
             (_of(_benchmark(passK=4, samples=4)), _of(_benchmark(passK=4)), _of(_benchmark(samples=3))),
             (_of(_benchmark(passK=4, samples=3)),),
+        ),
+        of(
+            below,
+            "name must be none of",
+            (_of(_benchmark("Overall")),),
+            tuple(_of(_benchmark(name)) for name in ("overall", "response_length", "format_valid")),
         ),
         sources("source"),
         sources("confirm"),

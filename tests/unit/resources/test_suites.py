@@ -88,7 +88,7 @@ def test_a_weight_of_zero_takes_a_benchmark_out() -> None:
         ),
         (
             "{name: o, benchmarks: [{name: overall, weight: 1, source: {files: [x.json]}}]}",
-            "'overall' is named twice, or as a metric that every",
+            r"benchmarks\[0\] name must be none of overall, response_length, format_valid",
         ),
         (
             "{name: o, benchmarks: [{name: x, weight: 1, source: {digest: abc}}]}",

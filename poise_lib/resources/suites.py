@@ -298,7 +298,10 @@ def load_suite(name_or_file: str) -> Suite:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInputError(f"{path}: cannot be read: {error}") from error
-    return parse_suite(text, str(path), SUITES)
+    suite = parse_suite(text, str(path), SUITES)
+    if suite.name in SUITES:
+        raise InvalidInputError(f"{path}: name {suite.name!r} is that of a suite that comes with POISE; choose another")
+    return suite
 
 
 CHAINS_V1 = Suite(

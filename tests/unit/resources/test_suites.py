@@ -146,6 +146,9 @@ def test_names_and_files(tmp_path: Path) -> None:
     file = tmp_path / "ours.yaml"
     file.write_text(OWN, encoding="utf-8")
     assert load_suite(str(file)).name == "ours"
+    file.write_text(OWN.replace("name: ours", "name: math-v1"), encoding="utf-8")
+    with pytest.raises(InvalidInputError, match=r"ours\.yaml: name 'math-v1' is that of a suite that comes with POISE"):
+        load_suite(str(file))
     with pytest.raises(InvalidInputError, match="did you mean math-v1"):
         load_suite("math-v2")
     with pytest.raises(InvalidInputError, match="cannot be read"):

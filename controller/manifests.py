@@ -25,7 +25,7 @@ from poise_lib.names import (
     MANAGED_BY,
 )
 from poise_lib.resources import Search
-from poise_lib.resources.evaluation import Engine
+from poise_lib.resources.engine import Engine
 from poise_lib.tasks.protocol import SPLIT_KINDS, TaskKind, TaskRequest
 
 LABEL_UNTRUSTED: Final = "poise.dev/untrusted"

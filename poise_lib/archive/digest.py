@@ -1,7 +1,7 @@
 """The canonical digest of an archive: what "the same archive" means, on one machine and in a cluster.
 
-Taken over: the settings that turn metrics into verdicts (seed, objective, what scores follow of the directive, suite,
-confirmation), and of each final
+Taken over: the settings that turn metrics into verdicts (seed, objective, what scores follow of the directive, suite
+with its definition where it has one, confirmation), and of each final
 candidate its name, parents in order, round, slot, phase, source, verdict and final evaluations.  Left out: times,
 machines, pods and workers, UIDs and versions, labels and annotations, conditions, messages, reasons (which of two
 limits was hit first depends on load), trajectories (advisory) and everything that follows from the rest (utility,
@@ -53,6 +53,8 @@ def archive_digest(search: Search, candidates: Iterable[Candidate], evaluations:
         "suite": search.spec.evaluation.suite,
         "confirmation": search.spec.evaluation.confirmation.to_document(),
     }
+    if (definition := search.spec.evaluation.suite_definition) is not None:
+        settings["suiteDefinition"] = definition.to_document()
     if source_of(search) is ObjectiveSource.DIRECTIVE:
         settings["directive"] = gist(reading_of(search))
     document = {

@@ -30,7 +30,7 @@ from poise_lib.resources.objective import (
     Reading,
 )
 from poise_lib.resources.search import Search
-from poise_lib.resources.suites import SUITES, Suite
+from poise_lib.resources.suites import Suite
 
 AIM_WEIGHT: Final = 0.2
 """Of an aim beside overall: it decides between algorithms of about the same score, and does not outvote the score."""
@@ -46,7 +46,7 @@ def reading_of(search: Search) -> Reading:
     """What the search understands of its directive: as it stands in its status, once it has begun."""
     if search.status.objective is not None:
         return search.status.objective.reading
-    return read(search.spec.directive, SUITES[search.spec.evaluation.suite])
+    return read(search.spec.directive, search.spec.evaluation.measured)
 
 
 def source_of(search: Search) -> ObjectiveSource:
@@ -85,7 +85,7 @@ def objective_of(search: Search, baseline: Mapping[str, float]) -> Objective | N
     """
     if source_of(search) is not ObjectiveSource.DIRECTIVE:
         return search.spec.objective
-    return derived(reading_of(search), SUITES[search.spec.evaluation.suite], baseline)
+    return derived(reading_of(search), search.spec.evaluation.measured, baseline)
 
 
 def derived(reading: Reading, suite: Suite, baseline: Mapping[str, float]) -> Objective | None:
@@ -197,7 +197,7 @@ def sentences(search: Search, baseline: Mapping[str, float]) -> list[str]:
         parts = "; ".join(f'"{part}"' for part in reading.ignored)
         told.append(f"Not understood, so that it changes no score: {parts}.")
     if search.status.objective is not None and source is not ObjectiveSource.SPEC:
-        now = read(search.spec.directive, SUITES[search.spec.evaluation.suite])
+        now = read(search.spec.directive, search.spec.evaluation.measured)
         if gist(now) != gist(reading):
             told.append(
                 "The directive was changed after the search began: a language model is told the new one, the objective stays, "

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import click
 
+from poise_lib.cli import own_suite
 from poise_lib.cli.lineage import TreeNode
 from poise_lib.cli.money import dollars, gpu_hours, gpu_line, long_line, tokens
 from poise_lib.cli.objective import confirmed_lines, counting, formula, metric_lines, told
@@ -89,6 +90,7 @@ def describe_search(item: Search) -> list[str]:
             "Directive": spec.directive,
             "Objective": told(item),
             "Utility": formula(counting(item)),
+            "Suite": own_suite.told(item),
             "Baseline": spec.baseline.algorithm or "a module in the manifest",
             "Budget": f"{spec.budget.candidates} candidates, {spec.budget.concurrent} at once"
             + (f", deadline {spec.budget.deadline}" if spec.budget.deadline else "")
@@ -103,6 +105,11 @@ def describe_search(item: Search) -> list[str]:
             "Digest": status.digest,
         }
     )
+    if notes := own_suite.contamination(item):
+        lines += [
+            *_section("Contamination: what may be known of the problems before training"),
+            *_wrapped(map(clean, notes), 2),
+        ]
     if status.best:
         best = status.best
         lines += _section("Best")

@@ -95,7 +95,6 @@ def _objective(snapshot: Snapshot) -> Objective:
 
 def _selected(snapshot: Snapshot, round_: int) -> ParentChoice:
     """As the select task of a round chooses."""
-    from poise_lib.resources.suites import SUITES
     from poise_lib.selection.acquisition import select
 
     spec = snapshot.search.spec
@@ -103,7 +102,7 @@ def _selected(snapshot: Snapshot, round_: int) -> ParentChoice:
         _archive(snapshot, round_),
         spec.strategy,
         _objective(snapshot),
-        SUITES[spec.evaluation.suite],
+        spec.evaluation.measured,
         round=round_,
         seed=spec.seed,
         count=1,
@@ -119,12 +118,11 @@ def _given(snapshot: Snapshot, round_: int, parent: str) -> ParentChoice:
 
     from poise_lib.archive.pareto import frontier, strength
     from poise_lib.resources.candidate import SelectionTerms
-    from poise_lib.resources.suites import SUITES
     from poise_lib.selection.pool import Pool
     from poise_lib.selection.references import reference_tiers
 
     spec, name = snapshot.search.spec, snapshot.search.metadata.name
-    pool = Pool.of(_archive(snapshot, round_), _objective(snapshot), SUITES[spec.evaluation.suite])
+    pool = Pool.of(_archive(snapshot, round_), _objective(snapshot), spec.evaluation.measured)
     rows = {one: row for row, one in enumerate(pool.names())}
     row = rows.get(parent, rows.get(f"{name}-{parent}"))
     if row is None:

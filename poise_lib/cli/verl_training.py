@@ -49,10 +49,9 @@ def train_described(
     from poise_lib.evaluation.verl.training import VerlRun, train
     from poise_lib.evaluation.verl.versions import require_verl
     from poise_lib.resources.evaluation import Fidelity
-    from poise_lib.resources.suites import load_suite
 
     chosen, settings = choose(algorithm), load_settings(file)
-    suite = load_suite(load_search(file).spec.evaluation.suite)
+    suite = load_search(file).spec.evaluation.measured
     require_engine()
     verl = require_verl()
     if steps is not None:

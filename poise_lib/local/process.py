@@ -19,7 +19,7 @@ from poise_lib.artifacts.store import disk_errors
 from poise_lib.errors import StateError
 from poise_lib.llm.config import ENVIRONMENT
 from poise_lib.local.state import StateDir
-from poise_lib.resources.evaluation import Engine
+from poise_lib.resources.engine import Engine
 from poise_lib.tasks.protocol import MAX_RESULT_BYTES, FrameReader, TaskRequest, TaskResult
 
 _PASSED_ON = (

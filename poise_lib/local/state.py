@@ -22,7 +22,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
@@ -35,7 +34,7 @@ from poise_lib.errors import InvalidInputError, StateError
 from poise_lib.plain import hides
 from poise_lib.resources import Candidate, Evaluation, Search
 from poise_lib.resources.messages import first_problem
-from poise_lib.resources.search import FIXED_FIELDS
+from poise_lib.resources.search import fixed_values
 
 Resource = Search | Candidate | Evaluation
 R = TypeVar("R", Search, Candidate, Evaluation)
@@ -212,9 +211,8 @@ def merge_search(wanted: Search, state: StateDir) -> Search:
             f"{state.root}: holds the search {present.metadata.name!r}, not {wanted.metadata.name!r}; "
             "choose another --state"
         )
-    changed = [
-        f"spec.{field}" for field in FIXED_FIELDS if attrgetter(field)(present.spec) != attrgetter(field)(wanted.spec)
-    ]
+    before, after = fixed_values(present.spec), fixed_values(wanted.spec)
+    changed = [f"spec.{field}" for field, value in after.items() if value != before[field]]
     if changed:
         raise InvalidInputError(
             f"{', '.join(changed)}: cannot change once the search runs, because its candidates would no longer be "

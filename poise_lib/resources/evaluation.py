@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import ConfigDict, Field, JsonValue, model_validator
+from pydantic import ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from poise_lib.names import API_VERSION
 from poise_lib.resources.base import (
@@ -20,16 +20,10 @@ from poise_lib.resources.base import (
     Text,
 )
 from poise_lib.resources.early_stop import EarlyStopping
+from poise_lib.resources.engine import Engine
+from poise_lib.resources.suite_rules import check_definition, definition_rules, makes_a_suite
+from poise_lib.resources.suites import SuiteFile
 from poise_lib.resources.verl import VerlSettings
-
-
-class Engine(StrEnum):
-    """Which program trains and scores."""
-
-    NANO = "nano"
-    """The embedded one: a tiny model on a CPU, in seconds."""
-    VERL = "verl"
-    """VeRL: language models on GPUs."""
 
 
 class Fidelity(StrEnum):
@@ -86,6 +80,7 @@ class EvaluationSpec(Model):
                     "message": "an Evaluation's spec cannot change; create another Evaluation",
                 },
                 *engine_rules(),
+                *definition_rules(),
             ]
         }
     )
@@ -96,15 +91,21 @@ class EvaluationSpec(Model):
     seed: int = Field(0, ge=0, description="Seed of training problems, sampling and scoring.")
     engine: Engine = Field(Engine.NANO, description="Which program trains and scores.")
     suite: ShortText = Field("chains-v1", description="Benchmark suite.")
+    suite_definition: SuiteFile | None = Field(
+        None, description="The suite itself, where it is none that comes with POISE."
+    )
     nano: NanoSettings = Field(default_factory=NanoSettings, description="Protocol when the engine is nano.")
     verl: VerlSettings | None = Field(None, description="Protocol when the engine is verl.")
     early_stopping: EarlyStopping | None = Field(
         None, description="When training ends before its last step, engine verl; never when missing."
     )
 
+    _makes_a_suite = field_validator("suite_definition")(makes_a_suite)
+
     @model_validator(mode="after")
     def _engine_has_settings(self) -> EvaluationSpec:
         check_engine(self.engine, self.verl)
+        check_definition(self.engine, self.suite, self.suite_definition)
         return self
 
 

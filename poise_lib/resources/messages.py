@@ -23,6 +23,12 @@ _PATTERNS: Final = {
     r"^([0-9]+h)?([0-9]+m)?([0-9]+s)?$": "a duration such as 45m or 1h30m",
     r"^sha256:[0-9a-f]{64}$": "a digest: sha256: and 64 hexadecimal digits",
     r"^https?://[^\s@?#]+$": "an address such as https://llm.example.com/v1, without a user or a key in it",
+    r"^[A-Za-z0-9][A-Za-z0-9_.-]*$": "a name: letters, digits and _ . -, such as ours-v1",
+    r"^[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*$": "an id of the Hugging Face hub, such as HuggingFaceH4/MATH-500",
+    r"^(unknown|sha256:[0-9a-f]{64})$": "unknown, or a digest: sha256: and 64 hexadecimal digits",
+    r"^([A-Za-z0-9_][A-Za-z0-9_.@=+-]*/)*[A-Za-z0-9_][A-Za-z0-9_.@=+-]*[.](jsonl|json|csv|parquet)$": (
+        "a file in the folder of the problems, such as house.jsonl (or .json, .csv, .parquet)"
+    ),
     r"^[A-Za-z0-9][A-Za-z0-9_./@-]*$": "a metric's name: letters, digits and _ . / @ -",
 }
 _NOUNS: Final = {

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
+from operator import attrgetter
 from typing import Literal
 
-from pydantic import ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic import ConfigDict, Field, JsonValue, ValidationInfo, field_validator, model_validator
+from pydantic.alias_generators import to_snake
 
 from poise_lib.names import API_VERSION
 from poise_lib.resources.base import (
@@ -27,7 +29,8 @@ from poise_lib.resources.base import (
     cel,
 )
 from poise_lib.resources.early_stop import EarlyStopping
-from poise_lib.resources.evaluation import Engine, NanoSettings, check_engine, engine_rules
+from poise_lib.resources.engine import Engine
+from poise_lib.resources.evaluation import NanoSettings, check_engine, engine_rules
 from poise_lib.resources.objective import (
     WEIGHT_TOLERANCE,
     Constraint,
@@ -46,7 +49,15 @@ from poise_lib.resources.search_status import (
     Selection,
     Verdict,
 )
-from poise_lib.resources.suites import SUITES, suites_of
+from poise_lib.resources.suite_rules import (
+    check_definition,
+    check_shipped,
+    definition_rules,
+    makes_a_suite,
+    metric_rules,
+    shipped_rules,
+)
+from poise_lib.resources.suites import SUITES, Suite, SuiteFile, suite_of
 from poise_lib.resources.template import PodTemplate
 from poise_lib.resources.verl import Platform, VerlSettings
 
@@ -84,6 +95,7 @@ __all__ = [
     "Strategy",
     "Verdict",
     "VerificationSettings",
+    "fixed_values",
 ]
 
 
@@ -222,27 +234,22 @@ class Confirmation(Model):
     confidence: float = Field(0.95, gt=0.5, lt=1.0, description="Joint level of the intervals (Bonferroni over top).")
 
 
-def _suite_rules() -> list[JsonValue]:
-    """Each engine scores suites of its own, for the API server."""
-    rules: list[JsonValue] = []
-    for engine in Engine:
-        names = ", ".join(f"'{name}'" for name in suites_of(engine))
-        rules.append(
-            {
-                "rule": f"self.engine != '{engine.value}' || self.suite in [{names}]",
-                "message": f"engine {engine.value} scores the suites {', '.join(suites_of(engine))}; set suite to one of them",
-            }
-        )
-    return rules
-
-
 class EvaluationSettings(Model):
     """The standard protocol: the same for all candidates."""
 
-    model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": [*engine_rules(), *_suite_rules()]})
+    model_config = ConfigDict(
+        json_schema_extra={"x-kubernetes-validations": [*engine_rules(), *shipped_rules(), *definition_rules()]}
+    )
 
     engine: Engine = Field(Engine.NANO, description="Which program trains and scores.")
-    suite: ShortText = Field("chains-v1", description="Benchmark suite.", json_schema_extra={"enum": [*sorted(SUITES)]})
+    suite_definition: SuiteFile | None = Field(
+        None, description="A suite of your own, for engine verl: the same document as a suite's file."
+    )
+    suite: ShortText = Field(
+        "chains-v1",
+        validate_default=True,
+        description=f"Benchmark suite: {', '.join(sorted(SUITES))}, or the one of suiteDefinition, by its name.",
+    )
     seeds: int = Field(1, ge=1, le=16, description="Training runs a candidate; all candidates share the same seeds.")
     probe: bool = Field(False, description="Whether a probe run must finish without collapse before the full one.")
     fidelities: Fidelities = Field(default_factory=Fidelities, description="Training protocols of engine nano.")
@@ -256,22 +263,26 @@ class EvaluationSettings(Model):
         default_factory=PodTemplate, description="Where and with what tasks run in a cluster; no effect elsewhere."
     )
 
+    _makes_a_suite = field_validator("suite_definition")(makes_a_suite)
+
     @field_validator("suite")
     @classmethod
-    def _known_suite(cls, suite: str) -> str:
-        if suite not in SUITES:
-            raise ValueError(f"unknown suite {suite!r}; known: {', '.join(sorted(SUITES))}")
+    def _known_suite(cls, suite: str, info: ValidationInfo) -> str:
+        before = info.data  # without a field that is wrong itself
+        if "engine" in before and before.get("suite_definition", suite) is None:
+            check_shipped(before["engine"], suite)
         return suite
 
     @model_validator(mode="after")
     def _fits_the_engine(self) -> EvaluationSettings:
         check_engine(self.engine, self.verl)
-        if SUITES[self.suite].engine is not self.engine:
-            known = ", ".join(suites_of(self.engine))
-            raise ValueError(
-                f"suite {self.suite!r} is not for engine {self.engine.value}, which scores {known}; set suite to one of them"
-            )
+        check_definition(self.engine, self.suite, self.suite_definition)
         return self
+
+    @property
+    def measured(self) -> Suite:
+        """The suite itself, whether it comes with POISE or is defined here."""
+        return suite_of(self.suite, self.suite_definition)
 
 
 class Budget(Model):
@@ -332,42 +343,33 @@ FIXED_FIELDS = (
     "strategy.mode",
     "evaluation.engine",
     "evaluation.suite",
+    "evaluation.suiteDefinition",
     "evaluation.seeds",
     "evaluation.fidelities",
     "evaluation.verl",
     "objective",
 )
 """Fields of a spec that must not change once a search exists: its candidates would no longer be comparable."""
+_OPTIONAL = ("evaluation.suiteDefinition", "evaluation.verl")
+"""Those of them that may be missing; whether they are follows from the suite's name, and from the engine."""
+
+
+def fixed_values(spec: SearchSpec) -> dict[str, object]:
+    """What a spec has in each of the :data:`FIXED_FIELDS`."""
+    return {field: attrgetter(to_snake(field))(spec) for field in FIXED_FIELDS}
 
 
 def _fixed_rules() -> list[JsonValue]:
-    """:data:`FIXED_FIELDS` for the API server.  Whether there are settings of engine verl follows from the engine."""
-    optional = "!has(self.evaluation.verl) || !has(oldSelf.evaluation.verl) || "
+    """:data:`FIXED_FIELDS` for the API server."""
     return [
         {
-            "rule": f"{optional if field == 'evaluation.verl' else ''}self.{field} == oldSelf.{field}",
+            "rule": (f"!has(self.{field}) || !has(oldSelf.{field}) || " if field in _OPTIONAL else "")
+            + f"self.{field} == oldSelf.{field}",
             "message": f"spec.{field} cannot change once the search exists, because its candidates would no longer be "
             "comparable; start a new Search",
         }
         for field in FIXED_FIELDS
     ]
-
-
-def _metric_rules() -> list[JsonValue]:
-    """Every metric of the objective exists in the suite, for the API server."""
-    rules: list[JsonValue] = []
-    for suite in SUITES.values():
-        known = sorted(suite.metric_names())
-        names = "[" + ", ".join(f"'{name}'" for name in known) + "]"
-        rules.append(
-            {
-                "rule": f"self.evaluation.suite != '{suite.name}' || "
-                f"(self.objective.metrics.all(m, m.name in {names}) "
-                f"&& self.objective.constraints.all(c, c.metric in {names}))",
-                "message": f"suite {suite.name} has only the metrics {', '.join(known)}",
-            }
-        )
-    return rules
 
 
 _IDLE_GPU_HOURS = (
@@ -383,7 +385,7 @@ class SearchSpec(Model):
     """What to search for, from where, and at what cost."""
 
     model_config = ConfigDict(
-        json_schema_extra={"x-kubernetes-validations": [*_metric_rules(), *_fixed_rules(), _IDLE_GPU_HOURS_RULE]}
+        json_schema_extra={"x-kubernetes-validations": [*metric_rules(), *_fixed_rules(), _IDLE_GPU_HOURS_RULE]}
     )
 
     directive: Text = Field(
@@ -421,7 +423,7 @@ class SearchSpec(Model):
 
     @model_validator(mode="after")
     def _metrics_exist(self) -> SearchSpec:
-        known = SUITES[self.evaluation.suite].metric_names()
+        known = self.evaluation.measured.metric_names()
         wanted = [("objective.metrics", metric.name) for metric in self.objective.metrics]
         wanted += [("objective.constraints", constraint.metric) for constraint in self.objective.constraints]
         for where, name in wanted:

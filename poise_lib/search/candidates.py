@@ -35,8 +35,8 @@ from poise_lib.resources.candidate import (
     Revision,
     Verification,
 )
-from poise_lib.resources.evaluation import Engine, EvaluationPhase, Fidelity
-from poise_lib.resources.suites import SUITES
+from poise_lib.resources.engine import Engine
+from poise_lib.resources.evaluation import EvaluationPhase, Fidelity
 from poise_lib.search.actions import Action, StartTask, Update
 from poise_lib.search.model import exhibits
 from poise_lib.search.naming import candidate_name, confirmation_seeds, evaluation_name, search_seeds
@@ -276,7 +276,7 @@ def _evaluate(candidate: Candidate, observed: Observed) -> list[Action]:
     objective = objective_of(observed.search, metrics) if root else observed.settled_objective
     if objective is None and not root:
         return []  # the objective is made of the baseline's scores, which are not there yet
-    value = utility(metrics, objective, SUITES[spec.evaluation.suite]) if objective is not None else None
+    value = utility(metrics, objective, spec.evaluation.measured) if objective is not None else None
     if value is None:
         message = "a metric of the objective is missing or not finite"
         return _end(candidate, CandidatePhase.FAILED, REASON_EVALUATION_FAILED, message)

@@ -12,7 +12,6 @@ from poise_lib.resources.candidate import CandidatePhase
 from poise_lib.resources.evaluation import FINAL_EVALUATION_PHASES, EvaluationPhase, Fidelity
 from poise_lib.resources.objective import Objective
 from poise_lib.resources.search import ConfirmedCandidate
-from poise_lib.resources.suites import SUITES
 from poise_lib.search.actions import Action, StartTask
 from poise_lib.search.gpus import CAP, begun, no_room
 from poise_lib.search.naming import confirmation_seeds, evaluation_name
@@ -160,11 +159,11 @@ def _metrics(
 
 
 def _utilities(candidate: Candidate, seeds: tuple[int, ...], observed: Observed) -> dict[int, float]:
-    spec = observed.search.spec
+    suite = observed.search.spec.evaluation.measured
     values = {}
     for seed in seeds:
         run = observed.evaluations[evaluation_name(candidate.metadata.name, Fidelity.CONFIRM, seed)]
-        value = utility(run.status.metrics, observed.objective, SUITES[spec.evaluation.suite])
+        value = utility(run.status.metrics, observed.objective, suite)
         if run.status.phase is EvaluationPhase.COMPLETE and value is not None:
             values[seed] = value
     return values

@@ -19,7 +19,8 @@ from poise_lib.names import (
 )
 from poise_lib.resources import Candidate, Evaluation
 from poise_lib.resources.early_stop import EarlyStopping
-from poise_lib.resources.evaluation import FINAL_EVALUATION_PHASES, Engine, EvaluationPhase, EvaluationStatus, Fidelity
+from poise_lib.resources.engine import Engine
+from poise_lib.resources.evaluation import FINAL_EVALUATION_PHASES, EvaluationPhase, EvaluationStatus, Fidelity
 from poise_lib.search.actions import Action, StartTask, Update
 from poise_lib.search.gpus import begun, expected, gpus_of, no_room
 from poise_lib.search.naming import evaluation_name, run_task
@@ -307,6 +308,7 @@ def _score_input(evaluation: Evaluation, policy: str) -> ScoreInput:
         policy=policy,
         engine=spec.engine,
         suite=spec.suite,
+        suite_definition=spec.suite_definition,
         split=SPLIT[spec.fidelity],
         seed=spec.seed,
         verl=spec.verl,

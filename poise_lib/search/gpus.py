@@ -16,7 +16,8 @@ from collections.abc import Iterable, Sequence
 
 from poise_lib.names import REASON_GPU_BUDGET_SPENT
 from poise_lib.resources import Evaluation
-from poise_lib.resources.evaluation import Engine, EvaluationPhase, Fidelity
+from poise_lib.resources.engine import Engine
+from poise_lib.resources.evaluation import EvaluationPhase, Fidelity
 from poise_lib.resources.gpu import GPULedger
 from poise_lib.resources.verl import VerlSettings
 from poise_lib.search.actions import StartTask

@@ -13,9 +13,9 @@ from poise_lib.archive.utility import utility
 from poise_lib.names import METRIC_FORMAT_VALID
 from poise_lib.resources import Candidate, Evaluation
 from poise_lib.resources.candidate import CheckResult
-from poise_lib.resources.evaluation import Engine, EvaluationPhase, Fidelity
+from poise_lib.resources.engine import Engine
+from poise_lib.resources.evaluation import EvaluationPhase, Fidelity
 from poise_lib.resources.objective import Direction, Objective
-from poise_lib.resources.suites import SUITES
 from poise_lib.search.naming import candidate_name, evaluation_name
 from poise_lib.search.observed import Observed
 
@@ -56,7 +56,7 @@ def collapse(candidate: Candidate, probe: Evaluation, observed: Observed) -> str
     yardstick = observed.evaluations.get(evaluation_name(root, Fidelity.PROBE, probe.spec.seed))
     if yardstick is None or candidate.metadata.name == root or yardstick.status.phase is not EvaluationPhase.COMPLETE:
         return None
-    suite = SUITES[spec.evaluation.suite]
+    suite = spec.evaluation.measured
     # A share of a difference means nothing, and what follows from the directive is not known before the baseline is scored.
     gains = all(metric.direction is Direction.MAXIMIZE for metric in spec.objective.metrics)
     measure = spec.objective if gains else Objective()

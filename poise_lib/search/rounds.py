@@ -193,6 +193,7 @@ def _select(round_: int, observed: Observed) -> RoundPlan:
         strategy=spec.strategy,
         objective=observed.objective,
         suite=spec.evaluation.suite,
+        suite_definition=spec.evaluation.suite_definition,
         round=round_,
         count=min(width, spec.budget.candidates - len(observed.candidates)),
         seed=spec.seed,

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from poise_lib.names import ANNOTATION_DIGEST, API_VERSION, LABEL_CANDIDATE, LABEL_FIDELITY, LABEL_SEARCH
 from poise_lib.resources import Candidate, Evaluation
 from poise_lib.resources.base import ObjectMeta
-from poise_lib.resources.evaluation import Engine, EvaluationPhase, EvaluationSpec, Fidelity
+from poise_lib.resources.engine import Engine
+from poise_lib.resources.evaluation import EvaluationPhase, EvaluationSpec, Fidelity
 from poise_lib.search.actions import Action, Create, Update
 from poise_lib.search.evaluations import of_this_code, stopping
 from poise_lib.search.naming import evaluation_name
@@ -44,6 +45,7 @@ def new_evaluation(candidate: Candidate, fidelity: Fidelity, seed: int, observed
             seed=seed,
             engine=settings.engine,
             suite=settings.suite,
+            suite_definition=settings.suite_definition,
             nano=nano,
             verl=settings.verl,
             early_stopping=stopping(candidate, fidelity, settings.early_stopping)

@@ -21,7 +21,6 @@ from poise_lib.resources.base import Condition, ConditionStatus
 from poise_lib.resources.candidate import FINAL_CANDIDATE_PHASES, CandidatePhase
 from poise_lib.resources.search import Best, ConfirmedCandidate, Counts, SearchPhase, SearchStatus, Selection, Verdict
 from poise_lib.resources.search_status import Kept
-from poise_lib.resources.suites import SUITES
 from poise_lib.search.confirming import Conclusion, contenders, named_metrics
 from poise_lib.search.observed import Observed, timestamp
 from poise_lib.search.spending import settled
@@ -77,8 +76,7 @@ def _lost(found: ConfirmedCandidate) -> bool:
 
 def pareto_names(observed: Observed) -> tuple[str, ...]:
     """The Pareto frontier over the metric vector, best utility first."""
-    spec = observed.search.spec
-    suite, objective = SUITES[spec.evaluation.suite], observed.objective
+    suite, objective = observed.search.spec.evaluation.measured, observed.objective
     archived: list[Candidate] = [
         candidate
         for candidate in observed.ordered_candidates

@@ -13,11 +13,13 @@ from poise_lib.prompts.exhibits import Exhibit
 from poise_lib.resources.base import Finite, MetricName, Model, ShortText, Text
 from poise_lib.resources.candidate import CheckResult, Component, Proposal, Reflection, Revision, Verification
 from poise_lib.resources.early_stop import EarlyStopping
-from poise_lib.resources.evaluation import Engine, Fidelity, NanoSettings
+from poise_lib.resources.engine import Engine
+from poise_lib.resources.evaluation import Fidelity, NanoSettings
 from poise_lib.resources.llm import LLMSettings
 from poise_lib.resources.objective import Guard
 from poise_lib.resources.search import ConfirmedCandidate, Objective, ParentChoice, Selection, Strategy
 from poise_lib.resources.search_status import Principle
+from poise_lib.resources.suites import SuiteFile
 from poise_lib.resources.verl import VerlSettings
 
 
@@ -28,6 +30,7 @@ class SelectInput(Model):
     strategy: Strategy
     objective: Objective
     suite: str
+    suite_definition: SuiteFile | None = None
     round: int
     count: int
     seed: int
@@ -180,6 +183,7 @@ class ScoreInput(Model):
     policy: str
     engine: Engine
     suite: str
+    suite_definition: SuiteFile | None = None
     split: Literal["search", "confirm"]
     seed: int
     verl: VerlSettings | None = None

@@ -20,8 +20,8 @@ from poise_lib.names import (
 )
 from poise_lib.resources.base import Model
 from poise_lib.resources.candidate import Component
-from poise_lib.resources.evaluation import Engine
-from poise_lib.resources.suites import SUITES
+from poise_lib.resources.engine import Engine
+from poise_lib.resources.suites import suite_of
 from poise_lib.tasks import documents as d
 from poise_lib.tasks.context import Fault, TaskContext
 from poise_lib.tasks.protocol import TaskKind, TaskRequest
@@ -48,7 +48,7 @@ def _select(document: dict[str, Any], _: TaskContext) -> Model:
         task.entries,
         task.strategy,
         task.objective,
-        SUITES[task.suite],
+        suite_of(task.suite, task.suite_definition),
         round=task.round,
         seed=task.seed,
         count=task.count,

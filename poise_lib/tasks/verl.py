@@ -13,7 +13,7 @@ from pathlib import Path
 from poise_lib.errors import EngineError, InvalidInputError
 from poise_lib.names import REASON_DATA_INVALID, REASON_SCORING_FAILED, REASON_SETTINGS_INVALID
 from poise_lib.resources.evaluation import Fidelity
-from poise_lib.resources.suites import SUITES
+from poise_lib.resources.suites import suite_of
 from poise_lib.resources.verl import VerlSettings
 from poise_lib.tasks import documents as d
 from poise_lib.tasks.context import Fault, TaskContext
@@ -80,7 +80,7 @@ def score(task: d.ScoreInput, context: TaskContext) -> d.ScoreOutput:
         report = score_checkpoint(
             checkpoint,
             trusted_base(settings),
-            SUITES[task.suite],
+            suite_of(task.suite, task.suite_definition),
             problems=Path(settings.problems) if settings.problems is not None else None,
             instruction=settings.data.instruction,
             backend=backend_of(settings),

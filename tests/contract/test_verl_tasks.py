@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -103,6 +104,34 @@ def test_three_processes_train_and_a_fourth_scores_what_is_in_the_store(base: ti
         asked = {json.loads(line)["problem"] for line in lines}
         pairs = tiny.sums().search if split == "search" else tiny.sums().confirm
         assert asked == {f"{a}+{b}=" for a, b in pairs}
+
+
+def test_a_suite_of_a_team_s_own_is_scored_on_its_problems(base: tiny.TinyBase, tmp_path: Path) -> None:
+    """One that extends sums-v1: what it keeps, and problems of its own in the same folder."""
+    folder = tmp_path / "problems"
+    shutil.copytree(base.problems, folder)
+    mine = [{"problem": "1+1=", "answer": "2"}, {"problem": "2+2=", "answer": "4"}]
+    (folder / "house.jsonl").write_text("".join(json.dumps(row) + "\n" for row in mine))
+    house = {
+        "name": "house_pass2",
+        "weight": 0.5,
+        "passK": 2,
+        "maxTokens": 6,
+        "source": {"files": ["house.jsonl"], "count": 2},
+    }
+    definition = {"name": "ours", "extends": "sums-v1", "benchmarks": [{"name": "sums_mean8", "weight": 0}, house]}
+    policy = ArtifactStore(tmp_path / "store").put((base.model / tiny.WEIGHTS).read_bytes())
+    request = scoring(base, policy, "search")
+    settings = {**request.input["verl"], "problems": str(folder)}
+    request.input.update(suite="ours", suiteDefinition=definition, verl=settings)
+    scored = Places(tmp_path, request).judged()
+    assert scored.output is not None, scored.fault
+    metrics = scored.output["metrics"]
+    assert set(metrics) == {"sums_acc1", "house_pass2", "overall", "format_valid", "response_length"}
+    assert metrics["overall"] == pytest.approx(0.5 * metrics["sums_acc1"] + 0.5 * metrics["house_pass2"], abs=1e-5)
+    lines = ArtifactStore(tmp_path / "store").get(scored.output["records"]).decode().splitlines()
+    asked = [json.loads(line) for line in lines]
+    assert [one["problem"] for one in asked if one["benchmark"] == "house_pass2"] == ["1+1=", "2+2="]
 
 
 def scoring(base: tiny.TinyBase, policy: str, split: str) -> TaskRequest:

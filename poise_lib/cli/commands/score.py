@@ -57,7 +57,7 @@ def score(
     from poise_lib.resources.suites import load_suite
 
     verl = load_settings(settings)
-    chosen = load_suite(suite or load_search(settings).spec.evaluation.suite)
+    chosen = load_suite(suite) if suite else load_search(settings).spec.evaluation.measured
     report = score_checkpoint(
         checkpoint,
         resolve_model(verl.model),

@@ -180,21 +180,22 @@ def benchmark_problems(benchmark: SuiteBenchmark, folder: Path | None, split: Sp
     source = benchmark.source_of(split)
     if source is None:
         raise InvalidInputError(f"benchmark {benchmark.name}: the suite names no source for its problems")
-    place = next((folder / name for name in source.files if (folder / name).is_file()), None) if folder else None
+    files = source.files or ()
+    place = next((folder / name for name in files if (folder / name).is_file()), None) if folder else None
     if place is None and source.dataset is None:
         raise InvalidInputError(
-            f"benchmark {benchmark.name}: none of {', '.join(source.files)} is in {folder or 'a folder (none was given)'}; "
+            f"benchmark {benchmark.name}: none of {', '.join(files)} is in {folder or 'a folder (none was given)'}; "
             "name the folder that holds it (evaluation.verl.problems, or --problems)"
         )
     origin = str(place or source.dataset)
-    problems = from_rows(read_rows(origin, source.split), f"benchmark {benchmark.name}, {origin}")
+    problems = from_rows(read_rows(origin, source.split or "test"), f"benchmark {benchmark.name}, {origin}")
     if source.count is not None and len(problems) != source.count:
         raise InvalidInputError(
             f"benchmark {benchmark.name}, {origin}: holds {len(problems)} problems, but the suite says {source.count}; "
             "it is another edition of it, and its scores would not compare"
         )
     found = digest(problems)
-    if source.digest not in (UNKNOWN_DIGEST, found):
+    if source.digest not in (None, UNKNOWN_DIGEST, found):
         raise InvalidInputError(
             f"benchmark {benchmark.name}, {origin}: problems and answers have the digest {found}, but the suite says "
             f"{source.digest}; they are other problems, or in another order"

@@ -135,6 +135,121 @@ def _engine_cases(kind: str) -> tuple[Case, ...]:
     )
 
 
+_HOUSE: Document = {"files": ["house.jsonl"]}
+_EXTENDED: Document = {
+    "name": "ours",
+    "extends": "math-v1",
+    "benchmarks": [
+        {"name": "minerva_acc1", "weight": 0},
+        {"name": "aime24_pass32", "samples": 64, "weight": 0.25},
+        {"name": "house_acc1", "weight": 0.1, "source": _HOUSE},
+    ],
+}
+
+
+def _own(kind: str = "Search", definition: Document = _EXTENDED, **beside: Any) -> Document:
+    """A Search or an Evaluation on a suite of its own."""
+    fields = {"engine": "verl", "suite": "ours", "verl": _verl(), "suiteDefinition": definition, **beside}
+    return _spec(evaluation=fields) if kind == "Search" else _spec(**fields)
+
+
+def _of(*benchmarks: Document, **fields: Any) -> Document:
+    """The definition of a suite."""
+    return {"name": "ours", "benchmarks": list(benchmarks), **fields}
+
+
+def _benchmark(name: str = "house_acc1", weight: float | None = 1.0, **fields: Any) -> Document:
+    """A benchmark, written out in full but for a weight of None."""
+    given = {"name": name, "source": _HOUSE, **fields}
+    return given if weight is None else {**given, "weight": weight}
+
+
+def _definition_cases(kind: str) -> tuple[Case, ...]:
+    """A suite that a team defines in the Search, and that its Evaluations carry."""
+    above = ".spec.evaluation" if kind == "Search" else ".spec"
+    below = f"{above}.suiteDefinition.benchmarks[]"
+    named = _of(_benchmark(), name="math-v1")
+    idle = {"suite": "ours", "suiteDefinition": _of(_benchmark())}
+    half = _benchmark("house_acc1", 0.5), _benchmark("garden_acc1", 0.5)
+
+    def of(path: str, says: str, passes: tuple[Document, ...], refuses: tuple[Document, ...]) -> Case:
+        good, bad = ([_own(kind, definition) for definition in group] for group in (passes, refuses))
+        return Case(kind, path, says, tuple(good), tuple(bad))
+
+    def sources(field: str) -> Case:
+        nowhere = (_of(_benchmark(**{"source": _HOUSE, field: empty})) for empty in ({"split": "test"}, {"files": []}))
+        hub = {"dataset": "org/set"}
+        found = _of(_benchmark(**{"source": _HOUSE, field: hub}))
+        return of(f"{below}.{field}", "give files, a dataset", (found,), tuple(nowhere))
+
+    return (
+        Case(
+            kind,
+            above,
+            "suiteDefinition is for engine verl",
+            (_own(kind),),
+            (_spec(evaluation=idle) if kind == "Search" else _spec(**idle),),
+        ),
+        Case(
+            kind,
+            above,
+            "suite must be suiteDefinition.name",
+            (_own(kind), _own(kind, _of(_benchmark(), name="Ours.2"), suite="Ours.2")),
+            (_own(kind, suite="our"), _own(kind, suite="math-v1"), _own(kind, suite="chains-v1")),
+        ),
+        Case(kind, above, "suiteDefinition.name must be none of", (_own(kind),), (_own(kind, named, suite="math-v1"),)),
+        of(
+            above,
+            "suiteDefinition.extends must be one of",
+            (_of(extends="math-v1"), _of(extends="sums-v1")),
+            (_of(extends="math-v2"), _of(extends="chains-v1"), _of(extends="ours")),
+        ),
+        of(
+            above,
+            "does not have needs weight and source",
+            (_EXTENDED, _of({"name": "amc_pass32", "samples": 40}, extends="math-v1"), _of(*half)),
+            (
+                _of({"name": "house_acc1"}, extends="math-v1"),
+                _of({"name": "sums_acc1", "samples": 2}, extends="math-v1"),
+                _of(*half, {"name": "third_acc1", "weight": 0}),
+                _of(*half, {"name": "third_acc1", "source": _HOUSE}),
+            ),
+        ),
+        of(
+            above,
+            "must sum to 1",
+            (
+                _EXTENDED,
+                _of(*half),
+                _of({"name": "sums_acc1", "weight": 0.25}, {"name": "sums_mean8", "weight": 0.75}, extends="sums-v1"),
+                _of({"name": "sums_acc1", "weight": 0}, _benchmark("house_acc1", 0.5), extends="sums-v1"),
+            ),
+            (
+                _of(),
+                _of(_benchmark(weight=0.9)),
+                _of(*half, _benchmark("third_acc1", 0.01)),
+                _of(_benchmark(weight=0.1), extends="math-v1"),
+                _of({"name": "sums_acc1", "weight": 0}, extends="sums-v1"),
+                _of({"name": "aime24_pass32", "weight": 0.3}, extends="math-v1"),
+            ),
+        ),
+        of(
+            below,
+            "samples must be at least passK",
+            (_of(_benchmark(passK=4, samples=4)), _of(_benchmark(passK=4)), _of(_benchmark(samples=3))),
+            (_of(_benchmark(passK=4, samples=3)),),
+        ),
+        of(
+            below,
+            "name must be none of",
+            (_of(_benchmark("Overall")),),
+            tuple(_of(_benchmark(name)) for name in ("overall", "response_length", "format_valid")),
+        ),
+        sources("source"),
+        sources("confirm"),
+    )
+
+
 def _override_keys(kind: str, path: str) -> tuple[Case, ...]:
     keys = ("data.shuffle", "+ray_kwargs.ray_init.num_gpus", "++a_b.c")
     wrong = ("data shuffle", "~data.shuffle", "a..b", "k" * 129)
@@ -186,6 +301,13 @@ CASES = (
     _fixed("strategy.mode", _spec(strategy={"mode": "Continuous"})),
     _fixed("evaluation.engine", _spec(evaluation={"engine": "other"}), widened=True),
     _fixed("evaluation.suite", _spec(evaluation={"suite": "other"}), widened=True),
+    _fixed(
+        "evaluation.suiteDefinition",
+        _spec(evaluation={"suiteDefinition": {"description": "Another text."}}),
+        _spec(evaluation={"suiteDefinition": {"benchmarks": []}}),
+        _spec(evaluation={"suiteDefinition": {"extends": None, "benchmarks": [_benchmark()]}}),
+        start=_own(),
+    ),
     _fixed("evaluation.seeds", _spec(evaluation={"seeds": 2})),
     _fixed("evaluation.fidelities", _spec(evaluation={"fidelities": {"full": {"steps": 31}}})),
     _fixed(
@@ -218,6 +340,21 @@ CASES = (
     Case(
         "Search",
         ".spec",
+        "the suite of evaluation.suiteDefinition does not have",
+        (
+            merged(_own(), _spec(objective={"metrics": [_metric("house_acc1", 0.5), _metric("amc_pass32", 0.5)]})),
+            merged(_own(), _spec(objective={"constraints": [{"metric": "aime24_pass32", "minimum": 1}]})),
+            merged(_own(definition=_of(_benchmark())), _spec(objective={"metrics": [_metric("response_length")]})),
+        ),
+        (
+            merged(_own(), _spec(objective={"metrics": [_metric("minerva_acc1")]})),  # taken out
+            merged(_own(), _spec(objective={"constraints": [{"metric": "sums_acc1", "minimum": 1}]})),
+            merged(_own(definition=_of(_benchmark())), _spec(objective={"metrics": [_metric("amc_pass32")]})),
+        ),
+    ),
+    Case(
+        "Search",
+        ".spec",
         "budget.gpuHours caps engine verl",
         (merged(_on_verl("Search"), _spec(budget={"candidates": 4, "gpuHours": 0.5})),),
         (
@@ -244,6 +381,8 @@ CASES = (
     ),
     *_engine_cases("Search"),
     *_engine_cases("Evaluation"),
+    *_definition_cases("Search"),
+    *_definition_cases("Evaluation"),
     Case(
         "Search",
         ".spec.objective.metrics",
@@ -374,7 +513,7 @@ def widened(admin: Client, crds: dict[str, Document]) -> Document:
         "singular": "widenedsearch",
     }
     for at, node in nodes(schema(crd)):
-        if at in (".spec.evaluation.engine", ".spec.evaluation.suite"):
+        if at == ".spec.evaluation.engine":
             node["enum"] = [*node["enum"], "other"]
         if at == ".spec.evaluation":  # each engine has a list of its suites
             for rule in node["x-kubernetes-validations"]:
@@ -437,6 +576,27 @@ def test_refuses(judge: Judge, case: Case, change: Document, crds: dict[str, Doc
     ((where, words),) = refusal.value.causes  # this rule and no other
     assert re.sub(r"\[\d+\]", "[]", f".{where}") == case.path
     assert words.endswith(": " + _rule(case, crds)["message"])
+
+
+def test_a_definition_neither_comes_nor_goes_once_a_search_exists(admin: Client, namespace: str) -> None:
+    """Because the suite's name is fixed, and says whether there is one."""
+    collection = namespaced("poise.dev/v1alpha1", namespace, PLURALS["Search"])
+    for name, start, change in (
+        ("with", _own(), {"suiteDefinition": None}),
+        ("without", _on_verl("Search"), {"suite": "ours", "suiteDefinition": _EXTENDED}),
+    ):
+        admin.create(collection, merged(minimal("Search", name), start))
+        with pytest.raises(ApiError) as refusal:
+            admin.patch(f"{collection}/{name}", _spec(evaluation=change))
+        assert refusal.value.status == 422
+
+
+def test_a_benchmark_is_named_once(admin: Client, namespace: str) -> None:
+    """The list is a map by name, so an API server refuses a second entry, and applying merges by name."""
+    collection = namespaced("poise.dev/v1alpha1", namespace, PLURALS["Search"])
+    twice = _own(definition=_of(_benchmark(weight=0.5), _benchmark(weight=0.5)))
+    with pytest.raises(ApiError, match="Duplicate value"):
+        admin.create(collection, merged(minimal("Search"), twice))
 
 
 @pytest.mark.parametrize(("case", "change"), [one for one in _each("passes") if not one.values[0].update])

@@ -271,6 +271,15 @@ class TestAdmitted:
         assert said.startswith("left out, because it does not fit its model: status.metrics.my metric")
         desk.wait_for_job("beside-000-0-implement-1-1")
 
+    def test_a_suite_that_only_its_model_refuses_is_an_event(self, desk: Desk) -> None:
+        """CEL does not know the k of the extended suite."""
+        own = {"name": "ours", "extends": "math-v1", "benchmarks": [{"name": "amc_pass32", "samples": 4}]}
+        verl = {"model": {"path": "org/model"}, "data": {"train": ["train.jsonl"]}}
+        desk.search("own", evaluation={"engine": "verl", "suite": "ours", "suiteDefinition": own, "verl": verl})
+        said = eventually(lambda: desk.told("own"), "an event")
+        assert said.startswith("left out, because it does not fit its model: spec.evaluation.suiteDefinition: ")
+        assert said.endswith("amc_pass32: samples (4) must be at least passK (32)")
+
     def test_what_is_in_the_way_is_told_until_it_is_gone(self, desk: Desk) -> None:
         desk.unreadable("Candidate", "blocked-000-0", "blocked")
         desk.search("blocked")

@@ -26,7 +26,12 @@ def test_examples_are_valid(file: Path, poise: Poise, monkeypatch: pytest.Monkey
     monkeypatch.setenv("OPENAI_API_KEY", "what the example for a language model needs here")
     found = poise("validate", str(file))
     assert found.code == 0
-    assert all(": Directive read as: " in line for line in found.err.splitlines())
+    told = (
+        ": Directive read as: ",
+        ": Suite house-v1, which extends math-v1; overall is 0.2 aime24_pass32",
+        ": Contamination: ",
+    )
+    assert all(any(words in line for words in told) for line in found.err.splitlines())
 
 
 def test_validate_says_everything_at_once(poise: Poise) -> None:

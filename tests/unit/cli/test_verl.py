@@ -6,7 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
+from poise_lib.cli.describing import describe_search
+from poise_lib.resources.loading import load_documents
 from tests.unit.cli.conftest import Poise
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -86,6 +90,58 @@ def test_a_candidate_whose_declarations_cannot_be_read(poise: Poise) -> None:
     found = poise("train", "bad.py", "--engine", "verl", "--settings", PAPER, "--print")
     assert found.code == 2
     assert found.err.startswith("Error: bad: ")
+
+
+OWN = """
+apiVersion: poise.dev/v1alpha1
+kind: Search
+metadata: {name: own}
+spec:
+  budget: {candidates: 2}
+  evaluation:
+    engine: verl
+    suite: ours
+    suiteDefinition:
+      name: ours
+      benchmarks:
+        - {name: house_acc1, weight: 0.75, source: {files: [house.jsonl]}, contamination: Never published.}
+        - {name: garden_acc1, weight: 0.25, source: {files: [garden.jsonl]}}
+    verl:
+      model: {path: base}
+      data: {train: [train.jsonl]}
+"""
+
+
+def test_a_suite_of_ones_own_is_told_and_scored(poise: Poise) -> None:
+    Path("own.yaml").write_text(OWN, encoding="utf-8")
+    found = poise("validate", "own.yaml")
+    assert found.out == "own.yaml: Search own is valid\n"
+    assert found.err.splitlines() == [
+        "own.yaml: Suite ours; overall is 0.75 house_acc1 + 0.25 garden_acc1",
+        "own.yaml: Contamination: house_acc1: Never published.",
+        "own.yaml: Contamination: no note for garden_acc1",
+    ]
+    for folder in ("checkpoint", "base", "problems"):
+        Path(folder).mkdir()
+    for folder in ("checkpoint", "base"):
+        save_file({"a": torch.zeros(2)}, f"{folder}/model.safetensors")
+        Path(folder, "config.json").write_text("{}", encoding="utf-8")
+    found = poise("score", "checkpoint", "--settings", "own.yaml", "--problems", "problems")
+    assert found.code == 2
+    assert "benchmark house_acc1: none of house.jsonl is in problems; name the folder that holds it" in found.err
+    text = " ".join(" ".join(describe_search(load_documents(Path("own.yaml"))[0])).split())  # type: ignore[arg-type]
+    assert "Suite: ours; overall is 0.75 house_acc1 + 0.25 garden_acc1" in text
+    assert "house_acc1: Never published. no note for garden_acc1" in text
+
+
+def test_a_suite_s_file_is_told_by_line_and_field(poise: Poise) -> None:
+    Path("checkpoint").mkdir()
+    Path("ours.yaml").write_text(
+        "name: ours\nextends: math-v1\nbenchmarks:\n  - {name: a, wieght: 1}\n", encoding="utf-8"
+    )
+    found = poise("score", "checkpoint", "--settings", PAPER, "--suite", "ours.yaml")
+    assert found.code == 2
+    assert "ours.yaml, line 4: benchmarks[0].wieght is no field here; did you mean weight?" in found.err
 
 
 def test_scoring_asks_for_the_base_first(poise: Poise, tmp_path: Path) -> None:

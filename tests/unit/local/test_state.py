@@ -96,3 +96,18 @@ def test_what_would_make_candidates_incomparable_cannot_be_changed(tmp_path: Pat
         merge_search(make_search(seed=5, baseline={"algorithm": "dapo"}), state)
     with pytest.raises(StateError, match="holds the search 's', not 'other'"):
         merge_search(make_search("other"), state)
+
+
+def test_a_suite_of_its_own_is_kept_and_does_not_change(tmp_path: Path) -> None:
+    def on(weight: float) -> Search:
+        house = {"name": "house_acc1", "weight": weight, "source": {"files": ["house.jsonl"]}}
+        rest = {"name": "sums_acc1", "weight": 0.5 - weight}
+        verl = {"model": {"path": "org/model"}, "data": {"train": ["train.jsonl"]}}
+        own = {"name": "ours", "extends": "sums-v1", "benchmarks": [house, rest]}
+        return make_search(evaluation={"engine": "verl", "suite": "ours", "suiteDefinition": own, "verl": verl})
+
+    state = StateDir(tmp_path)
+    state.write(on(0.25))
+    assert state.search() == on(0.25)
+    with pytest.raises(InvalidInputError, match=r"^spec\.evaluation\.suiteDefinition: cannot change"):
+        merge_search(on(0.125), state)

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from poise_lib.resources import Search
 from poise_lib.resources.base import seconds
-from poise_lib.resources.search import FIXED_FIELDS, SearchSpec
+from poise_lib.resources.search import FIXED_FIELDS, SearchSpec, fixed_values
 
 
 def minimal(**spec: object) -> Search:
@@ -49,9 +49,8 @@ def test_weights_are_compared_with_a_tolerance() -> None:
 
 def test_fixed_fields_exist() -> None:
     verl = {"model": {"path": "org/model"}, "data": {"train": ["train.jsonl"]}}
-    for path in FIXED_FIELDS:
-        value: object = minimal(evaluation={"engine": "verl", "suite": "math-v1", "verl": verl}).spec
-        for name in path.split("."):
-            value = getattr(value, name)
-        assert value is not None
+    own = {"suite": "ours", "suiteDefinition": {"name": "ours", "extends": "math-v1"}}
+    values = fixed_values(minimal(evaluation={"engine": "verl", "verl": verl, **own}).spec)
+    assert tuple(values) == FIXED_FIELDS
+    assert None not in values.values()
     assert {path.partition(".")[0] for path in FIXED_FIELDS} <= set(SearchSpec.model_fields)

@@ -74,14 +74,65 @@ def test_a_weight_of_zero_takes_a_benchmark_out() -> None:
     [
         ("{name: o, extends: math-v2}", "extends 'math-v2', which is no suite of this engine; math-v1, sums-v1 are"),
         ("{name: o, extends: chains-v1}", "no suite of this engine"),
-        ("{name: o, extends: math-v1, benchmarks: [{name: x, weight: 0.5}]}", "weights sum to 1.5, but must sum to 1"),
+        (
+            "{name: o, extends: math-v1, benchmarks: [{name: x, weight: 0.5, source: {files: [x.json]}}]}",
+            "weights sum to 1.5, but must sum to 1",
+        ),
         (
             "{name: o, benchmarks: [{name: x, weight: 1, passK: 8, samples: 4}]}",
-            r"samples \(4\) must be at least passK",
+            r"benchmarks\[0\] samples \(4\) must be at least passK",
         ),
-        ("{name: o, benchmarks: [{name: x, weight: 1, wieght: 1}]}", "wieght: Extra inputs"),
-        ("{name: o, benchmarks: [{name: overall, weight: 1}]}", "'overall' is named twice, or as a metric that every"),
-        ("{name: o, benchmarks: [{name: x, weight: 1, source: {digest: abc}}]}", "digest: String should match"),
+        (
+            "{name: o, benchmarks: [{name: x, weight: 1, wieght: 1}]}",
+            r"line 1: benchmarks\[0\].wieght is no field here; did you mean weight",
+        ),
+        (
+            "{name: o, benchmarks: [{name: overall, weight: 1, source: {files: [x.json]}}]}",
+            r"benchmarks\[0\] name must be none of overall, response_length, format_valid",
+        ),
+        (
+            "{name: o, benchmarks: [{name: x, weight: 1, source: {digest: abc}}]}",
+            r"source\.digest must be unknown, or a digest",
+        ),
+        (
+            "{name: o, extends: math-v1, benchmarks: [{name: x}]}",
+            "'x' needs a weight and a source, because suite 'math-v1' has",
+        ),
+        ("{name: o, benchmarks: [{name: x, source: {files: [x.json]}}]}", "'x' needs a weight, because it extends no"),
+        (
+            "{name: o, extends: sums-v1, benchmarks: [{name: sums_acc1}, {name: sums_acc1}]}",
+            "'sums_acc1' is named twice",
+        ),
+        (
+            "{name: o, extends: math-v1, benchmarks: [{name: amc_pass32, samples: 4}]}",
+            r"samples \(4\) must be at least passK \(32",
+        ),
+        (
+            "{name: o, extends: sums-v1, benchmarks: [{name: sums_acc1, weight: 0}, {name: sums_mean8, weight: 0}]}",
+            "a suite of 0 benchmarks; a suite has 1 to 13",
+        ),
+        ("{name: o}", "a suite of 0 benchmarks"),
+        ("{name: o, benchmarks: [{name: x, source: {split: test}}]}", r"benchmarks\[0\].source give files, a dataset"),
+        (
+            "{name: o, benchmarks: [{name: x, source: {files: [../x.json]}}]}",
+            r"files\[0\] must be a file in the folder",
+        ),
+        (
+            "{name: o, benchmarks: [{name: x, source: {files: [/etc/x.json]}}]}",
+            r"files\[0\] must be a file in the folder",
+        ),
+        ("{name: o, benchmarks: [{name: x, source: {files: [x.txt]}}]}", r"files\[0\] must be a file in the folder"),
+        (
+            "{name: o, benchmarks: [{name: x, source: {dataset: /etc/x}}]}",
+            "source.dataset must be an id of the Hugging Face hub",
+        ),
+        ("{name: o p}", "name must be a name: letters, digits and"),
+        ("{name: o, engine: nano}", "engine must be verl"),
+        (
+            "{name: o, benchmarks: [{name: x, weight: '1'}]}",
+            r"benchmarks\[0\].weight must be a number, but is the text",
+        ),
+        ("- name: o", "the document must be a mapping"),
         ("a: 1\n---\nb: 2", "holds 2 documents"),
     ],
 )
@@ -95,6 +146,9 @@ def test_names_and_files(tmp_path: Path) -> None:
     file = tmp_path / "ours.yaml"
     file.write_text(OWN, encoding="utf-8")
     assert load_suite(str(file)).name == "ours"
+    file.write_text(OWN.replace("name: ours", "name: math-v1"), encoding="utf-8")
+    with pytest.raises(InvalidInputError, match=r"ours\.yaml: name 'math-v1' is that of a suite that comes with POISE"):
+        load_suite(str(file))
     with pytest.raises(InvalidInputError, match="did you mean math-v1"):
         load_suite("math-v2")
     with pytest.raises(InvalidInputError, match="cannot be read"):

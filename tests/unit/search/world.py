@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from poise_lib.resources import Candidate, Evaluation, Search
-from poise_lib.resources.suites import SUITES
+from poise_lib.resources.suites import SuiteFile, suite_of
 from poise_lib.search import Create, Observed, StartTask, TaskObservation, TaskState, Update, plan
 from poise_lib.tasks.protocol import TaskKind, TaskRequest, TaskResult
 
@@ -83,7 +83,9 @@ def answer(request: TaskRequest) -> TaskResult:
                 }
             )
         case TaskKind.SCORE:
-            names = SUITES[document["suite"]].metric_names()
+            given = document.get("suiteDefinition")
+            definition = SuiteFile.model_validate(given) if given is not None else None
+            names = suite_of(document["suite"], definition).metric_names()
             metrics = {name: round(100 * _number(request.digest, name), 3) for name in sorted(names)}
             return TaskResult(output={"metrics": metrics, "records": DIGEST, "seconds": 1.0})
         case TaskKind.REFLECT:

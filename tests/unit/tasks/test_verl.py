@@ -167,6 +167,45 @@ def test_problems_that_are_not_there(tmp_path: Path, settings: dict[str, Any]) -
     assert (caught.value.reason, caught.value.keep) == ("DataInvalid", False)
 
 
+HOUSE: dict[str, Any] = {
+    "name": "ours",
+    "benchmarks": [{"name": "house_acc1", "weight": 1.0, "source": {"files": ["house.jsonl"], "count": 2}}],
+}
+
+
+def test_problems_of_a_suite_of_a_team_s_own(tmp_path: Path, settings: dict[str, Any]) -> None:
+    """They are looked for in the same folder, and counted as the definition says."""
+    places = [tmp_path / name for name in "abc"]
+    for place in places:
+        place.mkdir()
+    request = scoring(settings)
+    own = request.model_copy(update={"input": request.input | {"suite": "ours", "suiteDefinition": HOUSE}})
+    with pytest.raises(Fault, match=r"house_acc1: none of house\.jsonl is in .*/secret; name the folder") as caught:
+        verl_handled(places[0], own)
+    assert (caught.value.reason, caught.value.keep) == ("DataInvalid", False)
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "house.jsonl").write_text(json.dumps({"problem": "1+1=", "answer": "2"}) + "\n")
+    with pytest.raises(Fault, match="holds 1 problems, but the suite says 2"):
+        verl_handled(places[1], own)
+    without = request.model_copy(update={"input": request.input | {"suite": "ours"}})
+    with pytest.raises(Fault, match="unknown suite 'ours'; known: chains-v1"):
+        verl_handled(places[2], without)
+
+
+def test_parents_are_chosen_by_the_metrics_of_such_a_suite(tmp_path: Path) -> None:
+    entries = [
+        {"name": name, "parents": [], "phase": "Archived", "metrics": {"house_acc1": score}, "utility": score}
+        for name, score in (("low", 10.0), ("high", 90.0))
+    ]
+    document = {"entries": entries, "strategy": {}, "objective": {}, "suite": "ours", "round": 1, "count": 1, "seed": 0}
+    strategy = {"acquisition": {"pareto": 0, "performance": 1, "diversity": 0, "bayes": 0}}
+    request = TaskRequest(
+        kind=TaskKind.SELECT, name="s", input=document | {"strategy": strategy, "suiteDefinition": HOUSE}
+    )
+    chosen = verl_handled(tmp_path, request)["selection"]["parents"]
+    assert [parent["name"] for parent in chosen] == ["high"]
+
+
 def test_settings_are_needed(tmp_path: Path) -> None:
     with pytest.raises(Fault, match=r"needs the settings evaluation\.verl"):
         verl_handled(tmp_path, training(None))

@@ -219,16 +219,10 @@ def _retry(evaluation: Evaluation) -> str | None:
     return evaluation.metadata.annotations.get(ANNOTATION_RETRY) or None
 
 
-def _retry_asked(evaluation: Evaluation, observed: Observed) -> str:
-    """The value of the annotation by which a user asks to try again what the machine has kept from beginning; empty: none."""
-    asked = observed.search.metadata.annotations.get(ANNOTATION_RETRY, "")
-    return asked if asked != (_retry(evaluation) or "") else ""
-
-
 def _unusable(evaluation: Evaluation, fault: TaskFault, observed: Observed) -> list[Action]:
     """Say why the engine can be used for nobody; or begin anew, once a user says that it can."""
-    asked = _retry_asked(evaluation, observed)
-    if not asked:
+    asked = observed.search.metadata.annotations.get(ANNOTATION_RETRY, "")
+    if asked in ("", _retry(evaluation)):
         return _update(evaluation, reason=fault.reason, message=fault.message)
     annotations = {**evaluation.metadata.annotations, ANNOTATION_RETRY: asked}
     metadata = evaluation.metadata.model_copy(update={"annotations": annotations})
@@ -244,7 +238,7 @@ def engine_trouble(observed: Observed) -> TaskFault | None:
     if observed.search.spec.evaluation.engine is not Engine.VERL:
         return None
     for name, run in sorted(observed.evaluations.items()):
-        if run.status.phase in FINAL_EVALUATION_PHASES or _retry_asked(run, observed):
+        if run.status.phase in FINAL_EVALUATION_PHASES:
             continue
         kind = TaskKind.TRAIN if run.status.policy is None else TaskKind.SCORE
         task = observed.peek(run_task(name, kind))

@@ -40,7 +40,8 @@ _ONCE_MENDED = (
 )
 
 _LAST = {TaskKind.TRAIN: 1}
-"""Training is started after everything else, because what is short unblocks more."""
+"""Training is started after everything else, because what is short unblocks more.  For the same reason none starts with a
+plan that changes anything: what follows from the change, such as scoring what has just been trained, goes first."""
 
 
 def plan(observed: Observed) -> tuple[Action, ...]:
@@ -63,7 +64,12 @@ def plan(observed: Observed) -> tuple[Action, ...]:
     actions += more
     changes: list[Action] = [action for action in actions if not isinstance(action, StartTask)]
     trouble = engine_trouble(observed)
-    starts = [action for action in actions if isinstance(action, StartTask) and trouble is None]
+    held = {TaskKind.TRAIN} if changes and not observed.blocked else set()  # what is refused stays in every plan
+    starts = [
+        action
+        for action in actions
+        if isinstance(action, StartTask) and trouble is None and action.request.kind not in held
+    ]
     wanted = {action.request.name for action in starts}
     gpus, affordable = _affordable(starts, observed)
     ledger, going = reserved(observed, status.ledger, asked.names, wanted, affordable)

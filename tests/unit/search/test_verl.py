@@ -19,7 +19,7 @@ from poise_lib.resources.candidate import CandidatePhase
 from poise_lib.resources.early_stop import EarlyStopping
 from poise_lib.resources.evaluation import EvaluationPhase
 from poise_lib.resources.search import SearchPhase
-from poise_lib.search import Observed
+from poise_lib.search import Action, Observed, StartTask, Update, plan
 from poise_lib.tasks.protocol import TaskFault, TaskKind, TaskRequest, TaskResult
 from tests.unit.search.world import Answer, World, answer, make_search
 
@@ -204,6 +204,36 @@ def test_the_probe_of_verification_comes_before_the_full_run_and_is_not_scored()
     checked = world.candidates["s-000-0"].status.verification
     assert checked is not None
     assert checked.checks == 4, "the world's three, and the probe"
+
+
+def test_what_was_trained_is_scored_before_anything_else_is_trained() -> None:
+    """A training takes hours, a score minutes; with one slot it must not wait for the next training."""
+    world = finished(
+        World(verl_search(verification={"trainingProbe": False}, budget={"candidates": 6, "concurrent": 1}))
+    )
+    trained = [index for index, name in enumerate(world.started) if name.endswith("-train")]
+    assert len(trained) > 6
+    for index in trained:
+        assert world.started[index + 1] == world.started[index].removesuffix("train") + "score"
+
+
+def test_what_the_server_refuses_keeps_no_training_waiting() -> None:
+    """It stays in every plan, and so would keep it waiting for ever."""
+
+    def trains(actions: tuple[Action, ...]) -> bool:
+        return any(isinstance(item, StartTask) and item.request.kind is TaskKind.TRAIN for item in actions)
+
+    world = World(verl_search(verification={"trainingProbe": False}))
+    for _ in range(50):
+        seen = world.observe()
+        actions = plan(seen)
+        if any(isinstance(item, Update) for item in actions) and trains(plan(replace(seen, blocked="refused"))):
+            assert not trains(actions)
+            return
+        world.apply(actions)
+        if not actions:
+            world.finish(next(iter(world.running)))
+    raise AssertionError("no training was ever to start together with a change")
 
 
 def test_without_the_switch_there_is_no_probe() -> None:

@@ -79,9 +79,10 @@ async def _result(api: Api, job: JobView, done: Document | None) -> Judged:
             reader.feed(line)
     except ValidationError as error:
         problem = f"its result is not of this controller's version: {error.errors()[0]['msg']}"
-        return Judged(Outcome.LOST, problem[:MAX_PROBLEM])
+        return Judged(Outcome.LOST, problem[:MAX_PROBLEM], seconds=running_seconds([done]))
     if len(text) >= MAX_LOG_BYTES and reader.accepted is None:
-        return Judged(Outcome.LOST, f"its log is longer than {MAX_LOG_BYTES} bytes")
+        problem = f"its log is longer than {MAX_LOG_BYTES} bytes"
+        return Judged(Outcome.LOST, problem, seconds=running_seconds([done]))
     if reader.accepted is None:
         return Judged(Outcome.DISRUPTED, reader.problem or "its log holds no result of this attempt")
     return Judged(Outcome.RESULT, "", timed(reader.accepted, done))

@@ -25,7 +25,7 @@ from poise_lib.search.actions import Action, StartTask, Update
 from poise_lib.search.gpus import begun, expected, gpus_of, no_room
 from poise_lib.search.naming import evaluation_name, run_task
 from poise_lib.search.observed import Observed, TaskState
-from poise_lib.search.steps import Done, GivenUp, Waiting, step
+from poise_lib.search.steps import Done, GivenUp, Waiting, outdated, step
 from poise_lib.tasks.documents import Ending, ScoreInput, ScoreOutput, TrainInput, TrainOutput
 from poise_lib.tasks.protocol import TaskFault, TaskKind, TaskRequest
 
@@ -220,13 +220,18 @@ def _retry(evaluation: Evaluation) -> str | None:
 
 
 def _unusable(evaluation: Evaluation, fault: TaskFault, observed: Observed) -> list[Action]:
-    """Say why the engine can be used for nobody; or begin anew, once a user says that it can."""
+    """Say why the engine can be used for nobody; or begin anew, once a user says that it can.
+
+    A value that the Search has had before, for its language model, brings one attempt more.
+    """
     asked = observed.search.metadata.annotations.get(ANNOTATION_RETRY, "")
     if asked in ("", _retry(evaluation)):
         return _update(evaluation, reason=fault.reason, message=fault.message)
     annotations = {**evaluation.metadata.annotations, ANNOTATION_RETRY: asked}
     metadata = evaluation.metadata.model_copy(update={"annotations": annotations})
-    return [Update(evaluation.model_copy(update={"metadata": metadata}))]
+    # Attempts at what is another task now are counted from none.
+    status = evaluation.status.model_copy(update={"lost_attempts": None})
+    return [Update(evaluation.model_copy(update={"metadata": metadata, "status": status}))]
 
 
 def engine_trouble(observed: Observed) -> TaskFault | None:
@@ -247,7 +252,7 @@ def engine_trouble(observed: Observed) -> TaskFault | None:
             continue
         document = _input(run, observed)
         request = TaskRequest(kind=kind, name=task.name, input=document.to_document()) if document is not None else None
-        if request is None or not task.stamp or not request.differs(task.stamp):
+        if request is None or not outdated(task, request):
             return fault.model_copy(update={"message": f"{name}: {fault.message}"})
     return None
 

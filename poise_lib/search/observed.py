@@ -84,7 +84,8 @@ class Observed:
     tasks: Mapping[str, TaskObservation] = field(default_factory=dict)
     now: float = 0.0
     blocked: str = ""
-    """What keeps tasks from starting, in one sentence for people; it decides nothing but a condition."""
+    """What keeps tasks from starting, in one sentence for people; it decides a condition, and that no training waits for what
+    may be refused in every plan."""
 
     def peek(self, name: str) -> TaskObservation | None:
         """A task, without asking for it as the plan does for what it needs."""

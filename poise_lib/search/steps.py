@@ -11,10 +11,10 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from poise_lib.artifacts.digest import canonical_json, digest_of
-from poise_lib.names import REASON_TASK_FAILED
+from poise_lib.names import ENGINE_UNUSABLE, REASON_TASK_FAILED
 from poise_lib.resources.base import Model
 from poise_lib.resources.messages import first_problem
-from poise_lib.search.observed import Observed, TaskState
+from poise_lib.search.observed import Observed, TaskObservation, TaskState
 from poise_lib.tasks.protocol import TaskFault, TaskKind, TaskRequest
 
 T = TypeVar("T", bound=BaseModel)
@@ -65,7 +65,7 @@ def step(
     if task is not None and task.state is TaskState.RUNNING:
         return Waiting()
     request = TaskRequest(kind=kind, name=name, input=document.to_document())
-    if task is not None and task.stamp and request.differs(task.stamp):
+    if task is not None and outdated(task, request):
         return Waiting(start=request)  # that was for an object whose name another one has now, or before an edit
     if task is not None and task.state is TaskState.ENDED and task.result is not None:
         if task.result.output is not None:
@@ -75,6 +75,17 @@ def step(
         message = f"{name} was tried {task.lost_attempts} times without a result; last: {task.problem}"
         return GivenUp(TaskFault(reason=REASON_TASK_FAILED, message=message[:2000]))
     return Waiting(start=request)
+
+
+def outdated(task: TaskObservation, request: TaskRequest) -> bool:
+    """Whether a task was started with other input than is asked for now.
+
+    One of another build has the benefit of the doubt, but not for a fault of the machine: the upgrade may have mended it.
+    """
+    fault = task.result.fault if task.result is not None else None
+    if fault is not None and fault.reason in ENGINE_UNUSABLE:
+        return task.stamp not in ("", request.stamp)
+    return request.differs(task.stamp)
 
 
 def _judged(name: str, document: dict[str, Any], output: type[T]) -> Done[T] | GivenUp:

@@ -272,6 +272,8 @@ def test_results_of_another_version_and_endless_logs_count_as_failures() -> None
     assert found.outcome is Outcome.LOST
     assert "not of this controller's version" in found.problem
     assert judged(seen("Complete"), {"phase": "Succeeded"}, "x" * MAX_LOG_BYTES).outcome is Outcome.LOST
+    for log in (frame({"unheardOf": 1}, TOKEN), "x" * MAX_LOG_BYTES):
+        assert judged(seen("Complete"), took("00:00:00", "00:00:09"), log).seconds == 9.0
 
 
 def test_views_of_jobs() -> None:

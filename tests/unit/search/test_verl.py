@@ -399,14 +399,37 @@ def test_an_annotation_has_it_tried_again_what_the_machine_kept_from_beginning(w
     assert world.search.status.phase is SearchPhase.FAILED
     assert world.started.count(where) == 2
 
+    name = where.rsplit("-", 1)[0]
+    run = world.evaluations[name]
+    world.evaluations[name] = run.model_copy(update={"status": run.status.model_copy(update={"lost_attempts": 1})})
     world.respond = low_baseline
     finished(world)
     assert world.started.count(where) == 2, "the same value asks for nothing more"
     annotate(world, "2")
+    world.settle()
+    assert world.evaluations[name].status.lost_attempts is None, "attempts at another task are counted from none"
     finished(world)
     assert world.started.count(where) == 3
     assert world.search.status.phase is SearchPhase.COMPLETE
     assert all(world.started.count(name) == 1 for name in world.started if name != where)
+
+
+def test_an_upgrade_which_may_have_mended_it_has_it_tried_again() -> None:
+    where = "s-001-0-full-0-train"
+
+    def broken(request: TaskRequest) -> TaskResult:
+        if request.name == where:
+            return TaskResult(fault=TaskFault(reason="EngineMissing", message="VeRL is of another version"))
+        return low_baseline(request)
+
+    world = Stamped(verl_search(), broken)
+    finished(world)
+    assert world.search.status.phase is SearchPhase.FAILED
+    world.stamps = {name: f"0.0.9/{stamp.partition('/')[2]}" for name, stamp in world.stamps.items()}
+    world.respond = low_baseline
+    finished(world)
+    assert world.search.status.phase is SearchPhase.COMPLETE
+    assert {name for name in world.started if world.started.count(name) > 1} == {where}
 
 
 def test_a_baseline_whose_probe_fails_ends_the_search_and_says_why() -> None:

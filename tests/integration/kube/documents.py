@@ -35,6 +35,10 @@ _BY_PATTERN: Final = {
     r"^[A-Za-z0-9][A-Za-z0-9_./-]*$": "4a83ca6e4526a4f2da3aa259ec36c259f66b2ab2",
     r"^[A-Za-z_][A-Za-z0-9_.-]*$": "problem",
     r"^[A-Za-z_][A-Za-z0-9_]*$": "compute_score",
+    r"^[A-Za-z0-9][A-Za-z0-9_.-]*$": "house-v1",
+    r"^[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*$": "house/problems",
+    r"^([A-Za-z0-9_][A-Za-z0-9_.@=+-]*/)*[A-Za-z0-9_][A-Za-z0-9_.@=+-]*[.](jsonl|json|csv|parquet)$": "house.jsonl",
+    r"^(unknown|sha256:[0-9a-f]{64})$": "unknown",
     r"^/(data|models|mnt)(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$": "/data/models",
 }
 

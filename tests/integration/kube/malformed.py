@@ -14,6 +14,22 @@ from tests.kube.client import Document
 UNKNOWN: Final = "unheardOf"
 
 _METRIC: Final = {"name": "overall", "weight": 1.0, "direction": "Maximize"}
+_PROBLEMS: Final = {
+    "dataset": "house/problems", "split": "test", "files": ["house.jsonl"], "count": 3, "digest": "unknown",
+}  # fmt: skip
+_SUITE: Final = {
+    "suite": "house-v1",
+    "suiteDefinition": {
+        "extends": "sums-v1",
+        "benchmarks": [
+            {
+                "name": "sums_acc1", "weight": 0.5, "passK": 3, "samples": 3, "temperature": 0.5, "maxTokens": 3,
+                "title": "Sums", "contamination": "None.", "source": _PROBLEMS, "confirm": {**_PROBLEMS, "files": ["house_confirm.jsonl"]},
+            }
+        ],
+    },
+}  # fmt: skip
+"""With a benchmark that weighs what it weighs in the extended suite."""
 _FITTING: Final[dict[str, Document]] = {  # where one value a field is not enough: the rules speak of several
     "Search": {
         "objective": {"metrics": [_METRIC]},
@@ -21,13 +37,14 @@ _FITTING: Final[dict[str, Document]] = {  # where one value a field is not enoug
         "proposer": {"llm": {"literature": {"file": None}}},
         "strategy": {"acquisition": {"pareto": 0.25, "performance": 0.25, "diversity": 0.25, "bayes": 0.25}},
         "evaluation": {
+            **_SUITE,
             "confirmation": {"confidence": 0.9},
             "verl": {"tokensPerGpu": 64, "platform": "cuda"},
             "template": {"nccl": {"overall": None, "NCCL_DEBUG": "INFO"}},
         },
     },
     "Candidate": {"source": None},
-    "Evaluation": {"verl": {"tokensPerGpu": 64}},
+    "Evaluation": {**_SUITE, "verl": {"tokensPerGpu": 64}},
 }
 
 

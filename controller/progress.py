@@ -16,7 +16,7 @@ from controller.jobs import JobState, JobView, pods_of
 from controller.pods import CANDIDATE_CONTAINER
 from poise_lib.resources import Evaluation
 from poise_lib.resources.evaluation import EvaluationPhase
-from poise_lib.search.naming import run_task
+from poise_lib.search.naming import run_of
 from poise_lib.tasks.protocol import FrameReader, TaskKind
 
 LOOK_SECONDS: Final = 25.0
@@ -39,9 +39,8 @@ class Follower:
     ) -> list[Evaluation]:
         """The evaluations of a search that are further than their status says, with what they say now."""
         found = []
-        trainings = {run_task(name, TaskKind.TRAIN): run for name, run in evaluations.items()}
         for job in jobs:
-            run = trainings.get(job.task)
+            run = evaluations.get(run_of(job.task, TaskKind.TRAIN)) if job.kind == TaskKind.TRAIN.value else None
             if run is None or job.state is not JobState.RUNNING:
                 self.looked.pop(job.uid, None)
                 continue

@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from poise_lib.resources.messages import explain, field_path
+from poise_lib.resources.messages import complaints, field_path
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -136,9 +136,7 @@ def _unwrapped(document: Any) -> Iterator[Any]:
 
 def _complaints(model: type[BaseModel], error: ValidationError) -> str:
     """What pydantic found, one line each, in the answer's own field names."""
-    lines = [
-        f"{field_path(path)} {what}" for path, what in (explain(model, one) for one in error.errors(include_url=False))
-    ]
+    lines = [f"{field_path(path)} {what}" for path, what in complaints(model, error)]
     more = len(lines) - _COMPLAINTS
     return "; ".join(lines[:_COMPLAINTS]) + (f"; and {more} more" if more > 0 else "")
 

@@ -6,7 +6,6 @@ Types are strict, as the API server is: ``"8"`` is no number.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -18,7 +17,7 @@ from poise_lib.names import API_VERSION, GROUP
 from poise_lib.resources.base import ObjectMeta
 from poise_lib.resources.candidate import Candidate
 from poise_lib.resources.evaluation import Evaluation
-from poise_lib.resources.messages import closest, describe, explain, field_path
+from poise_lib.resources.messages import closest, complaints, describe, field_path, strictly
 from poise_lib.resources.search import Search
 from poise_lib.resources.yaml_text import MAX_BYTES, YamlDocument, parse_yaml
 
@@ -83,8 +82,8 @@ def parse_documents(text: str, origin: str) -> list[Resource]:
         for data, path in _unpack(document.data):
             try:
                 resources.append(_parse(data))
-            except _Complaints as complaints:
-                problems += [_line(where, document, data, path, *problem) for problem in complaints.problems]
+            except _Complaints as found:
+                problems += [_line(where, document, data, path, *problem) for problem in found.problems]
     if problems:
         raise InvalidInputError("\n".join(problems))
     return resources
@@ -143,9 +142,9 @@ def _parse(data: Any) -> Resource:
         raise _Complaints((("apiVersion",), f"{was}{why}; must be {API_VERSION}"))
     model = KINDS[kind]
     try:
-        return model.model_validate_json(json.dumps(data), strict=True, by_alias=True, by_name=False)
+        return strictly(model, data)
     except ValidationError as error:
-        raise _Complaints(*(explain(model, item) for item in error.errors(include_url=False))) from None
+        raise _Complaints(*complaints(model, error)) from None
 
 
 def _line(

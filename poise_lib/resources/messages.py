@@ -11,12 +11,13 @@ import json
 import re
 import types
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, Union, get_args, get_origin
+from typing import Any, Final, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 Path = tuple[str | int, ...]
+M = TypeVar("M", bound=BaseModel)
 
 _PATTERNS: Final = {
     r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$": "lower-case letters, digits and '-', starting and ending with a letter or digit, such as my-search",
@@ -65,6 +66,20 @@ def first_problem(error: ValidationError) -> str:
     """The first of a model's complaints, with its place: for documents that no person wrote, so without advice."""
     first = error.errors()[0]
     return f"{'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}"
+
+
+def strictly(model: type[M], data: Any) -> M:
+    """Data of a manifest as a model, with types as strict as the API server's: ``"8"`` is no number.
+
+    Raises:
+        ValidationError: it is not of the model; :func:`complaints` says why.
+    """
+    return model.model_validate_json(json.dumps(data), strict=True, by_alias=True, by_name=False)
+
+
+def complaints(model: type[BaseModel], error: ValidationError) -> list[tuple[Path, str]]:
+    """All that is wrong, each with its place and one sentence."""
+    return [explain(model, item) for item in error.errors(include_url=False)]
 
 
 def explain(model: type[BaseModel], error: ErrorDetails) -> tuple[Path, str]:

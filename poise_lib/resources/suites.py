@@ -8,7 +8,6 @@ Scoring checks the problems against what the suite says of them.
 
 from __future__ import annotations
 
-import json
 import math
 from functools import lru_cache
 from importlib import resources
@@ -21,8 +20,8 @@ from poise_lib.errors import InvalidInputError
 from poise_lib.names import METRIC_FORMAT_VALID, METRIC_OVERALL, METRIC_RESPONSE_LENGTH
 from poise_lib.resources.base import MetricName, Model, ShortText, Text, cel
 from poise_lib.resources.engine import Engine
-from poise_lib.resources.messages import closest, explain, field_path
-from poise_lib.resources.yaml_text import YamlDocument, parse_yaml
+from poise_lib.resources.messages import closest, complaints, field_path, strictly
+from poise_lib.resources.yaml_text import parse_yaml
 
 EXTRA_METRICS = (METRIC_OVERALL, METRIC_RESPONSE_LENGTH, METRIC_FORMAT_VALID)
 UNKNOWN_DIGEST: Final = "unknown"
@@ -265,18 +264,17 @@ def parse_suite(text: str, origin: str, known: dict[str, Suite]) -> Suite:
         raise InvalidInputError(f"{origin}: holds {len(documents)} documents; a suite is one")
     (document,) = documents
     try:
-        file = SuiteFile.model_validate_json(json.dumps(document.data), strict=True, by_alias=True, by_name=False)
+        file = strictly(SuiteFile, document.data)
     except ValidationError as error:
-        raise InvalidInputError(_complaints(error, document, origin)) from error
+        lines = (
+            f"{origin}, line {document.line(path)}: {field_path(path)} {message}"
+            for path, message in complaints(SuiteFile, error)
+        )
+        raise InvalidInputError("\n".join(lines)) from error
     try:
         return file.suite(known)
     except ValueError as error:
         raise InvalidInputError(f"{origin}: {error}") from error
-
-
-def _complaints(error: ValidationError, document: YamlDocument, origin: str) -> str:
-    found = (explain(SuiteFile, item) for item in error.errors(include_url=False))
-    return "\n".join(f"{origin}, line {document.line(path)}: {field_path(path)} {message}" for path, message in found)
 
 
 def load_suite(name_or_file: str) -> Suite:

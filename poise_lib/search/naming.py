@@ -19,6 +19,11 @@ def run_task(evaluation: str, kind: TaskKind) -> str:
     return f"{evaluation}-{kind.value}"
 
 
+def run_of(task: str, kind: TaskKind) -> str:
+    """Name of the evaluation that a task of this kind trains or scores: :func:`run_task` read backwards."""
+    return task.removesuffix(f"-{kind.value}")
+
+
 def evaluation_name(candidate: str, fidelity: Fidelity, seed: int, revision: int = 1) -> str:
     """Name of an evaluation; ``revision`` tells the probes of a candidate's repaired implementations apart."""
     return f"{candidate}-{fidelity.value}-{f'r{revision}-' if revision > 1 else ''}{seed}"

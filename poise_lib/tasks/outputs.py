@@ -15,7 +15,7 @@ from poise_lib.tasks.context import TaskContext
 def trained(
     context: TaskContext,
     policy: Path | None,
-    trajectory: Sequence[Mapping[str, float]],
+    trajectory: Sequence[dict[str, float]],
     started: float,
     ended: d.Ending | None = None,
 ) -> d.TrainOutput:
@@ -31,8 +31,8 @@ def trained(
     return d.TrainOutput(
         policy=context.keep_file(policy) if policy is not None else None,
         trajectory=tuple(_rounded(record) for record in trajectory),
-        trajectory_artifact=context.keep(canonical_json([dict(record) for record in trajectory])),
-        summary=flat_summary(tuple(dict(record) for record in trajectory)),
+        trajectory_artifact=context.keep(canonical_json(trajectory)),
+        summary=flat_summary(trajectory),
         seconds=_since(started),
         ended=ended,
     )
